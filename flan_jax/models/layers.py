@@ -1,0 +1,114 @@
+"""The parts both wirings share: weights with named axes, norm, gated MLP, embedding, dropout, remat policies."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array, Float, Int
+
+from flan_jax.models.config import ModelConfig
+
+Initialiser = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
+
+# What backward keeps of a block; the rest is computed again. Bytes a token and block, in units of the compute dtype:
+#   none       everything;
+#   minimal    the results of the large products: 2NH + 2KH + 2F + D;
+#   attention  only what attention reads and gives: 2NH + 2KH;
+#   full       nothing but the block's input.
+POLICIES = {
+    'minimal': jax.checkpoint_policies.save_only_these_names('query', 'key', 'value', 'attended', 'gate', 'up', 'mixed'),
+    'attention': jax.checkpoint_policies.save_only_these_names('query', 'key', 'value', 'attended'),
+    'full': jax.checkpoint_policies.nothing_saveable,
+}
+
+
+def normal(scale: float) -> Initialiser:
+    return lambda key, shape, dtype: jax.random.normal(key, shape, dtype) * scale
+
+
+def fan_in(width: int) -> Initialiser:
+    """Gaussian with variance 1 / width, `width` being the number of summed inputs."""
+    return normal(width**-0.5)
+
+
+def ones(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    del key
+    return jnp.ones(shape, dtype)
+
+
+def weight(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], init: Initialiser) -> nnx.Param:
+    """One weight: shape, logical axes (see `parallel.axes`) and initialiser, in f32."""
+    if len(shape) != len(axes):
+        raise ValueError(f'a weight of shape {shape} needs {len(shape)} axis names, has {axes}')
+    return nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
+
+
+def dropout(x: Array, rate: float, key: jax.Array | None) -> Array:
+    """Zeroes a share `rate` of `x` and scales the rest; the identity without a key."""
+    if key is None or rate == 0.0:
+        return x
+    return jnp.where(jax.random.bernoulli(key, 1.0 - rate, x.shape), x / np.asarray(1.0 - rate, x.dtype), 0)
+
+
+class RMSNorm(nnx.Module):
+    """Scale by the root of the mean square, in f32 (Zhang & Sennrich 2019)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        self.scale = weight(rngs, (config.width,), ('norm',), ones)
+        self.eps = config.norm_eps
+
+    def __call__(self, x: Float[Array, '*B D']) -> Float[Array, '*B D']:
+        x32 = x.astype(jnp.float32)
+        scale = jnp.broadcast_to(self.scale[...], x.shape)  # broadcast by hand: ranks are never promoted silently
+        return (x32 * jax.lax.rsqrt(jnp.mean(x32 * x32, axis=-1, keepdims=True) + self.eps) * scale).astype(x.dtype)
+
+
+class GatedMLP(nnx.Module):
+    """down(act(gate(x)) * up(x)) (Shazeer 2020)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        d, f = config.width, config.mlp_width
+        self.gate = weight(rngs, (d, f), ('embed', 'mlp'), fan_in(d))
+        self.up = weight(rngs, (d, f), ('embed', 'mlp'), fan_in(d))
+        self.down = weight(rngs, (f, d), ('mlp', 'embed'), fan_in(f))
+        self.activation = config.activation
+
+    def __call__(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
+        gate = checkpoint_name(jnp.einsum('BTD,DF->BTF', x, self.gate[...].astype(x.dtype)), 'gate')
+        up = checkpoint_name(jnp.einsum('BTD,DF->BTF', x, self.up[...].astype(x.dtype)), 'up')
+        match self.activation:
+            case 'silu':
+                gate = jax.nn.silu(gate)
+            case 'gelu_tanh':
+                gate = jax.nn.gelu(gate, approximate=True)
+        return jnp.einsum('BTF,FD->BTD', gate * up, self.down[...].astype(x.dtype))
+
+
+class Embedding(nnx.Module):
+    """Token ids to vectors; with `logits`, also back (tied output head)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        # A tied table is also the head, whose inputs are normed: a small scale keeps first logits near 0. T5's own
+        # table, read only once and never normed with its scale, starts at 1.
+        scale = 1.0 if config.encoder_decoder else 0.02
+        self.table = weight(rngs, (config.vocab_size, config.width), ('vocab', 'embed'), normal(scale))
+
+    def __call__(self, tokens: Int[Array, 'B T'], dtype: jnp.dtype) -> Float[Array, 'B T D']:
+        return self.table[...].astype(dtype)[tokens]
+
+    def logits(self, x: Float[Array, '*B D']) -> Float[Array, '*B V']:
+        return jnp.einsum('...D,VD->...V', x, self.table[...].astype(x.dtype), preferred_element_type=jnp.float32)
+
+
+class Head(nnx.Module):
+    """An output head with a weight of its own."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
+        d = config.width
+        self.kernel = weight(rngs, (d, config.vocab_size), ('embed', 'vocab'), fan_in(d))
+
+    def logits(self, x: Float[Array, '*B D']) -> Float[Array, '*B V']:
+        return jnp.einsum('...D,DV->...V', x, self.kernel[...].astype(x.dtype), preferred_element_type=jnp.float32)
