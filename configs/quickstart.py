@@ -10,7 +10,7 @@ def get_config():
     c.data.max_targets = 32
     c.data.eval_rows = 50
     c.data.train_rows = 8000
-    c.vocabulary.train_size = 1024
+    c.vocabulary.train_size = 2048
     c.mixture.members = ('mini_*',)
     c.mixture.held_out_clusters = ('mini_comparison',)
     c.packing.row_tokens = 256

@@ -20,6 +20,9 @@ def run(main: Callable[[Sequence[str]], None], *, resolved: bool = False) -> Non
     if resolved:
         flags.DEFINE_string('resolved', None, 'A resolved config as JSON, instead of --config.')
 
+    for name in ('config', 'resolved') if resolved else ('config',):  # so that --help of the verb shows them
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
     def guarded(argv: Sequence[str]) -> None:
         if flags.FLAGS.config is None and not (resolved and flags.FLAGS.resolved):
             print('--config=configs/X.py is missing', file=sys.stderr)

@@ -19,6 +19,7 @@ from flan_jax import errors
 from flan_jax.config import Config, resolve, to_dict
 from flan_jax.data import mixture, request, store, vocabulary
 from flan_jax.data.store import TokenStore
+from flan_jax.data.templates import field_names
 from flan_jax.data.vocabulary import Vocabulary
 
 
@@ -185,7 +186,6 @@ def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.Store
     """One store, in a worker."""
     from flan_jax.data import seqio_tasks
 
-    began = time.perf_counter()
     config = resolve(values)
     task = request.load_tasks(config.data.task_modules)[0][name]
     source = seqio_tasks.source_of(task, local_root=config.data.local_root, tfds_dir=config.data.tfds_dir)
@@ -208,11 +208,11 @@ def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.Store
         'cluster': task.cluster, 'mode': task.mode, 'metrics': list(task.metrics), 'vocabulary': vocab.fingerprint,
         'templates': [{'name': t.name, 'inverted': t.inverted} for t in task.templates],
         'held_out_templates': sorted(set(range(len(task.templates))) - set(render.training_templates())),
+        'shown_fields': sorted(set().union(*(field_names(t.inputs) for t in task.templates if not t.inverted))),
     }  # fmt: skip
     made = store.write(
         config.data.store_root, name, request=ask.digest, source=ask.source or 'unseen', splits=splits, info=info
     )
-    print(f'{name}: {made.path} in {time.perf_counter() - began:.1f} s', file=sys.stderr) if not config.telemetry.progress else None
     return made.path
 
 

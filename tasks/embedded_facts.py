@@ -6,8 +6,7 @@ from tasks.embedded_instances import listed, mini
 from tasks.embedded_words import KIND_OF, KINDS, LETTERS, NAMES, NUMBERS, PLACES, THINGS, WITH_ARTICLE, WORDS
 
 
-def _pairs(rng: random.Random, values: tuple[str, ...]) -> dict[str, str]:
-    count = rng.randint(2, 4)
+def _pairs(rng: random.Random, values: tuple[str, ...], count: int) -> dict[str, str]:
     return dict(zip(rng.sample(NAMES, count), rng.sample(values, count), strict=True))
 
 
@@ -20,7 +19,7 @@ def _table(pairs: dict[str, str]) -> str:
 
 
 def _lookup_value(rng):
-    pairs = _pairs(rng, WORDS)
+    pairs = _pairs(rng, WORDS, rng.randint(2, 3))
     key = rng.choice(tuple(pairs))
     return {'table': _table(pairs), 'key': key, 'answer': pairs[key]}
 
@@ -30,47 +29,53 @@ LOOKUP_VALUE = mini(
     'lookup',
     draw=_lookup_value,
     templates=(
-        'Table: {table}. What does {key} have?',
-        'What is the value of {key} in this table: {table}.',
-        'Look up {key} and write the value: {table}.',
-        'Table: {table}. Find {key} and give the word beside it.',
-        'Here is a table: {table}. Which word belongs to {key}?',
-        'Which word goes with {key}? Table: {table}.',
-        'Read this table: {table}. What is the value for {key}?',
-        'I need the value of {key}. Look it up here: {table}.',
-        'Find the value of {key} here: {table}.',
-        'Table: {table}. Which word goes with {key}?',
+        '{Say} the word that goes with {key} in this table: {table}.',
+        '{Table}: {table}. {Say} the word that goes with {key}.',
+        'What is the word that goes with {key} in this table: {table}.',
+        '{Table}: {table}. I need the word that goes with {key}.',
+        'Which word goes with {key} in this table: {table}.',
+        '{Table}: {table}. Can you give me the word that goes with {key}?',
+        'I need the word that goes with {key} in this table: {table}.',
+        '{Table}: {table}. Which word goes with {key}?',
+        '{Table}: {table}. What is the word that goes with {key}?',
+        'Can you give me the word that goes with {key} in this table: {table}.',
     ),
 )
 
 
-def _lookup_key(rng):
-    pairs = _pairs(rng, WORDS)
-    key = rng.choice(tuple(pairs))
-    return {'table': _table(pairs), 'value': pairs[key], 'answer': key}
+def _lookup_field(rng):
+    card = {
+        'name': rng.choice(NAMES),
+        'age': str(rng.choice(NUMBERS[1:])),
+        'pet': rng.choice(KINDS['animal']),
+        'food': rng.choice(KINDS['food']),
+    }
+    fields = rng.sample(tuple(card), 3)
+    field = rng.choice(fields)
+    return {'card': listed([f'{name} = {card[name]}' for name in fields]), 'field': field, 'answer': card[field]}
 
 
-LOOKUP_KEY = mini(
-    'lookup_key',
+LOOKUP_FIELD = mini(
+    'lookup_field',
     'lookup',
-    draw=_lookup_key,
+    draw=_lookup_field,
     templates=(
-        'Table: {table}. Who has {value}?',
-        'Who has {value} in this table: {table}.',
-        'Find {value} and write the name beside it: {table}.',
-        'Here is a table: {table}. Which name goes with {value}?',
-        'Look up who has {value}: {table}.',
-        'Table: {table}. Give the name that belongs to {value}.',
-        'Which name belongs to {value} here: {table}.',
-        'One name in this table has {value}. Say who: {table}.',
-        'Which name goes with {value}? Table: {table}.',
-        'Read this table: {table}. Who has {value}?',
+        '{Say} the {field} on this card: {card}.',
+        '{Card}: {card}. {Say} the {field}.',
+        'What is the {field} on this card: {card}.',
+        '{Card}: {card}. I need the {field}.',
+        'Which {field} is on this card: {card}.',
+        '{Card}: {card}. Can you give me the {field}?',
+        'I need the {field} on this card: {card}.',
+        '{Card}: {card}. Which {field} is on it?',
+        '{Card}: {card}. What is the {field}?',
+        'Can you give me the {field} on this card: {card}.',
     ),
 )
 
 
 def _where_is(rng):
-    pairs = _pairs(rng, PLACES)
+    pairs = _pairs(rng, PLACES, 2)
     name = rng.choice(tuple(pairs))
     facts = listed([f'{who} is in the {place}' for who, place in pairs.items()])
     return {'facts': facts, 'name': name, 'answer': pairs[name]}
@@ -81,16 +86,16 @@ WHERE_IS = mini(
     'lookup',
     draw=_where_is,
     templates=(
-        'Where is {name}? Facts: {facts}.',
-        'Facts: {facts}. Where can you find {name}?',
-        'Name the place where {name} is: {facts}.',
-        'Read these facts: {facts}. In which place is {name}?',
-        'I want to see {name}. Where do I go? Facts: {facts}.',
-        'Here are some facts: {facts}. Where is {name} now?',
-        'Find {name} and write the place: {facts}.',
-        'In which place can you find {name}: {facts}.',
-        'Read these facts: {facts}. Where is {name}?',
-        'Write the place where you can find {name}: {facts}.',
+        '{Say} the place of {name}: {facts}.',
+        '{Facts}: {facts}. {Say} the place of {name}.',
+        'What is the place of {name}: {facts}.',
+        '{Facts}: {facts}. I need the place of {name}.',
+        'Where is {name}: {facts}.',
+        '{Facts}: {facts}. Can you give me the place of {name}?',
+        'I need the place of {name}: {facts}.',
+        '{Facts}: {facts}. Where is {name}?',
+        '{Facts}: {facts}. What is the place of {name}?',
+        'Can you give me the place of {name}: {facts}.',
     ),
 )
 
@@ -107,16 +112,16 @@ KIND_OF_WORD = mini(
     'classification',
     draw=_kind_of_word,
     templates=(
-        'What kind of thing is {word}? Choose one: {kinds}.',
-        'Kinds: {kinds}. Which kind is {word}?',
-        'Put {word} in the right group: {kinds}.',
-        'Word: {word}. To which group does it belong?\n{options}',
-        'Groups: {kinds}. Say which one {word} belongs to.',
-        'What kind of word is {word}?\n{options}',
-        'Choose the right group for the word {word}: {kinds}.',
-        'Name the kind of thing that {word} is.\n{options}',
-        'To which group does {word} belong: {kinds}.',
-        'Word: {word}. Choose the right kind.\n{options}',
+        '{Say} the kind of {word}: {kinds}.',
+        '{Kinds}: {kinds}. {Say} the kind of {word}.',
+        'What is the kind of {word}?\n{options}',
+        '{Kinds}: {kinds}. I need the kind of {word}.',
+        'Which kind of word is {word}: {kinds}.',
+        '{Kinds}: {kinds}. Can you give me the kind of {word}?',
+        'I need the kind of {word}: {kinds}.',
+        'Which kind of word is {word}?\n{options}',
+        '{Kinds}: {kinds}. What is the kind of {word}?',
+        'Can you give me the kind of {word}: {kinds}.',
     ),
 )
 
@@ -134,16 +139,16 @@ ODD_ONE_OUT = mini(
     'classification',
     draw=_odd_one_out,
     templates=(
-        'Which word does not belong: {words}.',
-        'Words: {words}. Which one is of a different kind?',
-        'Find the odd one out: {words}.',
-        'List: {words}. One word is not like the others. Write it.',
-        'Three of these words are of one kind. Say the different one: {words}.',
-        'Read these words: {words}. Pick the odd one out.',
-        'One word does not belong to the group. Which: {words}.',
-        'Here is a list: {words}. Say which word is not like the others.',
-        'Pick the word that is not like the others: {words}.',
-        'Words: {words}. Which is the odd one out?',
+        '{Say} the odd word in this {list}: {words}.',
+        '{Here}: {words}. {Say} the odd word.',
+        'What is the odd word in this {list}: {words}.',
+        '{Here}: {words}. I need the odd word.',
+        'Which word is the odd one in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the odd word?',
+        'I need the odd word in this {list}: {words}.',
+        '{Here}: {words}. Which word is the odd one?',
+        '{Here}: {words}. What is the odd word?',
+        'Can you give me the odd word in this {list}: {words}.',
     ),
 )
 
@@ -167,16 +172,16 @@ STATED_RULE = mini(
     'classification',
     draw=_stated_rule,
     templates=(
-        'If {word} is {kind}, write {yes}. If not, write {no}.',
-        'Rule: write {yes} for {kind}, otherwise write {no}. Word: {word}.',
-        'Write {yes} for {kind} and {no} for any other word. Word: {word}.',
-        'Word: {word}. Say {yes} if it is {kind}, otherwise say {no}.',
-        'Is {word} {kind}? If so say {yes}, otherwise say {no}.',
-        'Here is a rule: if the word is {kind}, answer {yes}, if not, answer {no}. Word: {word}.',
-        'Answer {yes} for {kind} and {no} for any other word. The word is {word}.',
-        'The word is {word}. Answer {yes} if it is {kind} and {no} if not.',
-        'Is {word} {kind}? Write {yes} if so and {no} if not.',
-        'Rule: say {yes} for {kind}, otherwise say {no}. The word is {word}.',
+        '{Say} {yes} if {word} is {kind} and {no} if not.',
+        'The word is {word}. {Say} {yes} if it is {kind} and {no} if not.',
+        'Is {word} {kind}? I need {yes} if so and {no} if not.',
+        'The word is {word}. I need {yes} if it is {kind} and {no} if not.',
+        'If {word} is {kind}, {say} {yes}. If not, {say} {no}.',
+        'The word is {word}. If it is {kind}, {say} {yes}. If not, {say} {no}.',
+        'I need {yes} if {word} is {kind} and {no} if not.',
+        'Can you {say} {yes} if {word} is {kind} and {no} if not?',
+        'Is {word} {kind}? {Say} {yes} if so and {no} if not.',
+        'The word is {word}. Can you {say} {yes} if it is {kind} and {no} if not?',
     ),
 )
 
@@ -197,22 +202,22 @@ EVEN_OR_ODD = mini(
     'classification',
     draw=_even_or_odd,
     templates=(
-        '{name} has {number} {things}. Is that number even or odd?',
-        'Even or odd? {name} counts {number} {things}.',
-        'Choose even or odd for the number of {things}. {name} has {number}.',
-        '{name} buys {number} {things}. Is this an even number or an odd number?',
-        'Is {number} even or odd? That is how many {things} {name} has.',
-        '{name} found {number} {things}. What kind of number is that?\n{options}',
-        'Number: {number}. {name} has that many {things}. Is it odd or even?',
-        'Choose the right word for the number of {things} that {name} has: {number}.\n{options}',
-        '{name} counts {number} {things}. Is it an even number or an odd one?',
-        'Is the number of {things} even or odd? {name} has {number}.',
+        '{Say} if this number is even or odd: {name} {has} {number} {things}.',
+        '{name} {has} {number} {things}. {Say} if this number is even or odd.',
+        'Is this number even or odd: {name} {has} {number} {things}.',
+        '{name} {has} {number} {things}. I need to see if this number is even or odd.',
+        'What kind of number is it if {name} {has} {number} {things}?\n{options}',
+        '{name} {has} {number} {things}. Can you see if this number is even or odd?',
+        'I need to see if this number is even or odd: {name} {has} {number} {things}.',
+        '{name} {has} {number} {things}. What kind of number is it?\n{options}',
+        '{name} {has} {number} {things}. Is this number even or odd?',
+        'Can you see if this number is even or odd: {name} {has} {number} {things}.',
     ),
 )
 
 TASKS = (
     LOOKUP_VALUE,
-    LOOKUP_KEY,
+    LOOKUP_FIELD,
     WHERE_IS,
     KIND_OF_WORD,
     ODD_ONE_OUT,

@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 
 from flan_jax.data.task import GeneratedSource, Row, Task
-from flan_jax.data.templates import Template
+from flan_jax.data.templates import Template, field_names
+from tasks.embedded_words import WORDING
 
 SIZES = {'train': 20_000, 'validation': 100, 'test': 200}
 _BUCKETS = {'train': range(8), 'validation': range(8, 9), 'test': range(9, 10)}  # of ten
@@ -33,22 +34,29 @@ def bucket(row: Row) -> int:
     return int.from_bytes(hashlib.sha256(seen.encode()).digest()[:8]) % 10
 
 
-def row(name: str, draw: Draw, split: str, index: int) -> Row:
+def wording(rng: random.Random, names: Sequence[str]) -> dict[str, str]:
+    """One choice for each of these parts of a sentence."""
+    return {name: rng.choice(WORDING[name]) for name in names}
+
+
+def row(name: str, draw: Draw, names: Sequence[str], split: str, index: int) -> Row:
     """Draws from one stream, seeded by task, split and index, until an instance falls into the split."""
     rng = random.Random(f'{name}/{split}/{index}')
     while True:
         drawn = draw(rng)
         if bucket(drawn) in _BUCKETS[split]:
-            return drawn
+            return {**drawn, **wording(rng, names)}
 
 
 def mini(name: str, cluster: str, *, draw: Draw, templates: Sequence[str]) -> Task:
     """A task named `mini_<name>`; `templates` are input patterns, the target is the answer."""
     name = f'mini_{name}'
+    used = frozenset().union(*map(field_names, templates))
+    names = tuple(part for part in WORDING if part in used)
     return Task(
         name=name,
         cluster=f'mini_{cluster}',
-        source=GeneratedSource(row=functools.partial(row, name, draw), sizes=SIZES),
+        source=GeneratedSource(row=functools.partial(row, name, draw, names), sizes=SIZES),
         fields=dict,
         templates=tuple(Template(pattern) for pattern in templates),
         mode='generate',

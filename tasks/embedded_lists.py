@@ -20,16 +20,16 @@ FIRST_WORD = mini(
     'selecting',
     draw=_first_word,
     templates=(
-        'Write the first word of this list: {words}.',
-        'Here is a list: {words}. Which word comes first?',
-        'What is the first word here: {words}.',
-        'List: {words}. Give only the first word.',
-        'Say which word is at the start of this list: {words}.',
-        'Words: {words}. Your answer is the first one.',
-        'Read these words: {words}. Pick the one at the start.',
-        'Look at the list and copy its first word: {words}.',
-        'Pick the first one of these words: {words}.',
-        'Look at this list: {words}. Which word is at the start?',
+        '{Say} the first word of this {list}: {words}.',
+        '{Here}: {words}. {Say} the first word.',
+        'What is the first word of this {list}: {words}.',
+        '{Here}: {words}. I need the first word.',
+        'Which word comes first in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the first word?',
+        'I need the first word of this {list}: {words}.',
+        '{Here}: {words}. Which word is the first?',
+        '{Here}: {words}. What is the first word?',
+        'Can you give me the first word of this {list}: {words}.',
     ),
 )
 
@@ -44,16 +44,16 @@ LAST_WORD = mini(
     'selecting',
     draw=_last_word,
     templates=(
-        'Give the last word of this list: {words}.',
-        'Words: {words}. Which one comes last?',
-        'Which word is at the end of this list: {words}.',
-        'List: {words}. Write only the last word.',
-        'Pick the last one of these and copy it: {words}.',
-        'Look at these words: {words}. Say the one at the end.',
-        'I need the last word here: {words}.',
-        'Here are some words: {words}. What is the last one?',
-        'Say which word is at the end of this list: {words}.',
-        'Read this list: {words}. What is the last word?',
+        '{Say} the last word of this {list}: {words}.',
+        '{Here}: {words}. {Say} the last word.',
+        'What is the last word of this {list}: {words}.',
+        '{Here}: {words}. I need the last word.',
+        'Which word comes last in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the last word?',
+        'I need the last word of this {list}: {words}.',
+        '{Here}: {words}. Which word is the last?',
+        '{Here}: {words}. What is the last word?',
+        'Can you give me the last word of this {list}: {words}.',
     ),
 )
 
@@ -68,23 +68,23 @@ MIDDLE_WORD = mini(
     'selecting',
     draw=_middle_word,
     templates=(
-        'Write the middle word of this list: {words}.',
-        'Words: {words}. Which one is in the middle?',
-        'Pick the middle word of these three: {words}.',
-        'List: {words}. Give only the middle word.',
-        'Look at this list: {words}. What stands in the middle?',
-        'Here are three words: {words}. Say the one in the middle.',
-        'Read these words: {words}. Now copy the middle one.',
-        'The middle word stands between two others. Find it: {words}.',
-        'Which word is in the middle of these three: {words}.',
-        'Look at this list: {words}. Give the middle one.',
+        '{Say} the middle word of this {list}: {words}.',
+        '{Here}: {words}. {Say} the middle word.',
+        'What is the middle word of this {list}: {words}.',
+        '{Here}: {words}. I need the middle word.',
+        'Which word is in the middle of this {list}: {words}.',
+        '{Here}: {words}. Can you give me the middle word?',
+        'I need the middle word of this {list}: {words}.',
+        '{Here}: {words}. Which word is in the middle?',
+        '{Here}: {words}. What is the middle word?',
+        'Can you give me the middle word of this {list}: {words}.',
     ),
 )
 
 
 def _word_after(rng):
-    words = _words(rng, 4, 4)
-    place = rng.randrange(3)
+    words = _words(rng, 3, 3)
+    place = rng.randrange(2)
     return {'words': listed(words), 'word': words[place], 'answer': words[place + 1]}
 
 
@@ -93,41 +93,42 @@ WORD_AFTER = mini(
     'selecting',
     draw=_word_after,
     templates=(
-        'Which word comes right after {word} in this list: {words}.',
-        'List: {words}. What comes after {word}?',
-        'Find {word} and write the word after it: {words}.',
-        'Words: {words}. Say the one that follows {word}.',
-        'Read these words: {words}. Which one follows {word}?',
-        'Go to {word}, then one step to the right: {words}.',
-        'Here is a list: {words}. What follows {word} in it?',
-        'After {word} there is another word. Copy it: {words}.',
-        'Write the word that follows {word} in this list: {words}.',
-        'Words: {words}. Find the one right after {word}.',
+        '{Say} the word after {word} in this {list}: {words}.',
+        '{Here}: {words}. {Say} the word after {word}.',
+        'What is the word after {word} in this {list}: {words}.',
+        '{Here}: {words}. I need the word after {word}.',
+        'Which word comes after {word} in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the word after {word}?',
+        'I need the word after {word} in this {list}: {words}.',
+        '{Here}: {words}. Which word comes after {word}?',
+        '{Here}: {words}. What is the word after {word}?',
+        'Can you give me the word after {word} in this {list}: {words}.',
     ),
 )
 
 
-def _word_before(rng):
-    words = _words(rng, 4, 4)
-    place = rng.randrange(1, 4)
-    return {'words': listed(words), 'word': words[place], 'answer': words[place - 1]}
+def _word_of_kind(rng):
+    kinds = rng.sample(tuple(KINDS), 3)
+    words = [rng.choice(KINDS[kind]) for kind in kinds]
+    place = rng.randrange(3)
+    return {'words': listed(words), 'kind': kinds[place], 'answer': words[place]}
 
 
-WORD_BEFORE = mini(
-    'word_before',
+WORD_OF_KIND = mini(
+    'word_of_kind',
     'selecting',
-    draw=_word_before,
+    draw=_word_of_kind,
     templates=(
-        'Which word comes right before {word} in this list: {words}.',
-        'List: {words}. What comes before {word}?',
-        'Find {word} and copy the word before it: {words}.',
-        'Words: {words}. Say the one just before {word}.',
-        'Go to {word}, then one step to the left: {words}.',
-        'Here are some words: {words}. One of them comes before {word}. Write it.',
-        'Before {word} there is another word. Give it: {words}.',
-        'Read these words: {words}. What stands before {word}?',
-        'Give the word just before {word}: {words}.',
-        'Read this list: {words}. Which one comes right before {word}?',
+        '{Say} the {kind} in this {list}: {words}.',
+        '{Here}: {words}. {Say} the {kind}.',
+        'What is the {kind} in this {list}: {words}.',
+        '{Here}: {words}. I need the {kind}.',
+        'Which word is the {kind} in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the {kind}?',
+        'I need the {kind} in this {list}: {words}.',
+        '{Here}: {words}. Which word is the {kind}?',
+        '{Here}: {words}. What is the {kind}?',
+        'Can you give me the {kind} in this {list}: {words}.',
     ),
 )
 
@@ -142,16 +143,16 @@ DROP_FIRST = mini(
     'editing',
     draw=_drop_first,
     templates=(
-        'Drop the first word and write the rest: {words}.',
-        'List: {words}. Remove the first word from it.',
-        'Write this list without its first word: {words}.',
-        'Words: {words}. Leave out the first one.',
-        'Leave out the word at the start and write the rest: {words}.',
-        'Here is a list: {words}. Drop the first word and copy the rest.',
-        'Read these words: {words}. Now write them without the one at the start.',
-        'This list is too long. Remove the word that comes first: {words}.',
-        'Drop the word at the start of this list: {words}.',
-        'Words: {words}. Remove the first one and write the rest.',
+        '{Say} this {list} without the first word: {words}.',
+        '{Here}: {words}. {Say} the {list} without the first word.',
+        'What is this {list} without the first word: {words}.',
+        '{Here}: {words}. I need the {list} without the first word.',
+        '{Drop} the first word of this {list}: {words}.',
+        '{Here}: {words}. Can you give me the {list} without the first word?',
+        'I need this {list} without the first word: {words}.',
+        '{Here}: {words}. Now {drop} the first word.',
+        '{Here}: {words}. What is the {list} without the first word?',
+        'Can you give me this {list} without the first word: {words}.',
     ),
 )
 
@@ -166,66 +167,64 @@ DROP_LAST = mini(
     'editing',
     draw=_drop_last,
     templates=(
-        'Drop the last word and write the rest: {words}.',
-        'List: {words}. Leave out the last word.',
-        'Write these words without the last one: {words}.',
-        'Words: {words}. Remove the one at the end.',
-        'Remove the last word of this list and copy the rest: {words}.',
-        'Here are some words: {words}. Leave out the one that comes last.',
-        'Read this list: {words}. Now write it without the last word.',
-        'Make this list shorter. Drop the word at its end: {words}.',
-        'Leave out the word at the end of this list: {words}.',
-        'List: {words}. Drop the last one and write the rest.',
+        '{Say} this {list} without the last word: {words}.',
+        '{Here}: {words}. {Say} the {list} without the last word.',
+        'What is this {list} without the last word: {words}.',
+        '{Here}: {words}. I need the {list} without the last word.',
+        '{Drop} the last word of this {list}: {words}.',
+        '{Here}: {words}. Can you give me the {list} without the last word?',
+        'I need this {list} without the last word: {words}.',
+        '{Here}: {words}. Now {drop} the last word.',
+        '{Here}: {words}. What is the {list} without the last word?',
+        'Can you give me this {list} without the last word: {words}.',
     ),
 )
 
 
-def _replace_word(rng):
-    *words, new = rng.sample(WORDS, 4)
-    old = rng.choice(words)
-    changed = [new if word == old else word for word in words]
-    return {'words': listed(words), 'old': old, 'new': new, 'answer': listed(changed)}
+def _add_first(rng):
+    words = _words(rng, 3, 4)
+    return {'words': listed(words[1:]), 'word': words[0], 'answer': listed(words)}
 
 
-REPLACE_WORD = mini(
-    'replace_word',
+ADD_FIRST = mini(
+    'add_first',
     'editing',
-    draw=_replace_word,
+    draw=_add_first,
     templates=(
-        'Change {old} to {new} in this list: {words}.',
-        'List: {words}. Replace {old} with {new}.',
-        'Write this list with {new} in place of {old}: {words}.',
-        'Words: {words}. Put {new} where {old} is.',
-        'Replace {old} with {new} and write the list: {words}.',
-        'Read these words: {words}. Now write them, but {old} becomes {new}.',
-        'Copy this list, but change {old} to {new}: {words}.',
-        'Here is a list: {words}. I want {new} instead of {old}.',
-        'Put {new} in place of {old} here: {words}.',
-        'Words: {words}. Write them with {new} instead of {old}.',
+        '{Say} this {list} with {word} added at the start: {words}.',
+        '{Here}: {words}. {Say} the {list} with {word} added at the start.',
+        'What is this {list} with {word} added at the start: {words}.',
+        '{Here}: {words}. I need the {list} with {word} added at the start.',
+        'Add {word} at the start of this {list}: {words}.',
+        '{Here}: {words}. Can you give me the {list} with {word} added at the start?',
+        'I need this {list} with {word} added at the start: {words}.',
+        '{Here}: {words}. Now add {word} at the start.',
+        '{Here}: {words}. What is the {list} with {word} added at the start?',
+        'Can you give me this {list} with {word} added at the start: {words}.',
     ),
 )
 
 
-def _add_word(rng):
+def _add_last(rng):
     words = _words(rng, 3, 4)
     return {'words': listed(words[:-1]), 'word': words[-1], 'answer': listed(words)}
 
 
-ADD_WORD = mini(
-    'add_word',
+ADD_LAST = mini(
+    'add_last',
     'editing',
-    draw=_add_word,
+    draw=_add_last,
     templates=(
-        'Add {word} to the end of this list: {words}.',
-        'List: {words}. Put {word} at the end.',
-        'Write this list with {word} added at the end: {words}.',
-        'Words: {words}. Now add {word}.',
-        'Copy these words and then add {word}: {words}.',
-        'Here is a list: {words}. Make it longer with {word} at the end.',
-        'The list needs one more word, {word}. List: {words}.',
-        'Read this list: {words}. Write it again and add {word}.',
-        'Put {word} at the end of these words: {words}.',
-        'List: {words}. Add the word {word} and write it again.',
+        '{Say} this {list} with {word} added at the end: {words}.',
+        '{Here}: {words}. {Say} the {list} with {word} added at the end.',
+        'What is this {list} with {word} added at the end: {words}.',
+        '{Here}: {words}. I need the {list} with {word} added at the end.',
+        'Add {word} at the end of this {list}: {words}.',
+        '{Here}: {words}. Can you give me the {list} with {word} added at the end?',
+        'I need this {list} with {word} added at the end: {words}.',
+        '{Here}: {words}. Now add {word} at the end.',
+        '{Here}: {words}. What is the {list} with {word} added at the end?',
+        'Can you give me this {list} with {word} added at the end: {words}.',
     ),
 )
 
@@ -240,16 +239,16 @@ COUNT_ITEMS = mini(
     'counting',
     draw=_count_items,
     templates=(
-        'How many words are in this list: {words}.',
-        'Count these words: {words}.',
-        'List: {words}. How many words does it have?',
-        'Words: {words}. Count them all.',
-        'Here is a list: {words}. Write how many words it has.',
-        'Give the number of words here: {words}.',
-        'Read this list: {words}. How long is it?',
-        'How long is this list? Count every word: {words}.',
-        'Write the number of words in this list: {words}.',
-        'List: {words}. Count the words and write how many.',
+        '{Say} the number of words in this {list}: {words}.',
+        '{Here}: {words}. {Say} the number of words.',
+        'What is the number of words in this {list}: {words}.',
+        '{Here}: {words}. I need the number of words.',
+        'How many words are in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the number of words?',
+        'I need the number of words in this {list}: {words}.',
+        '{Here}: {words}. How many words are there?',
+        '{Here}: {words}. What is the number of words?',
+        'Can you give me the number of words in this {list}: {words}.',
     ),
 )
 
@@ -267,16 +266,16 @@ COUNT_WORD = mini(
     'counting',
     draw=_count_word,
     templates=(
-        'How many times does {word} appear in this list: {words}.',
-        'Count how often {word} appears here: {words}.',
-        'List: {words}. How often is {word} in it?',
-        'Words: {words}. How many times do you see {word}?',
-        'Here is a list: {words}. Count each {word} in it.',
-        'Find every {word} and say how many times it appears: {words}.',
-        'Read these words: {words}. How often does {word} come up?',
-        'The word {word} may appear many times or never. Count it: {words}.',
-        'How often does {word} appear in this list: {words}.',
-        'Words: {words}. Count how many times you see {word}.',
+        '{Say} the number of times you see {word} in this {list}: {words}.',
+        '{Here}: {words}. {Say} the number of times you see {word}.',
+        'What is the number of times you see {word} in this {list}: {words}.',
+        '{Here}: {words}. I need the number of times you see {word}.',
+        'How many times do you see {word} in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the number of times you see {word}?',
+        'I need the number of times you see {word} in this {list}: {words}.',
+        '{Here}: {words}. How many times do you see {word}?',
+        '{Here}: {words}. What is the number of times you see {word}?',
+        'Can you give me the number of times you see {word} in this {list}: {words}.',
     ),
 )
 
@@ -295,16 +294,16 @@ COUNT_KIND = mini(
     'counting',
     draw=_count_kind,
     templates=(
-        'How many of these words are {kind}: {words}.',
-        'Count the {kind} in this list: {words}.',
-        'List: {words}. How many {kind} are in it?',
-        'Words: {words}. How many of them are {kind}?',
-        'Here is a list: {words}. Count only the {kind}.',
-        'Look for {kind} and say how many there are: {words}.',
-        'Read these words: {words}. Give the number of {kind}.',
-        'Some of these words may be {kind}. How many: {words}.',
-        'Give the number of {kind} in this list: {words}.',
-        'Words: {words}. Count all the {kind}.',
+        '{Say} the number of {kind} in this {list}: {words}.',
+        '{Here}: {words}. {Say} the number of {kind}.',
+        'What is the number of {kind} in this {list}: {words}.',
+        '{Here}: {words}. I need the number of {kind}.',
+        'How many {kind} are in this {list}: {words}.',
+        '{Here}: {words}. Can you give me the number of {kind}?',
+        'I need the number of {kind} in this {list}: {words}.',
+        '{Here}: {words}. How many {kind} are there?',
+        '{Here}: {words}. What is the number of {kind}?',
+        'Can you give me the number of {kind} in this {list}: {words}.',
     ),
 )
 
@@ -313,11 +312,11 @@ TASKS = (
     LAST_WORD,
     MIDDLE_WORD,
     WORD_AFTER,
-    WORD_BEFORE,
+    WORD_OF_KIND,
     DROP_FIRST,
     DROP_LAST,
-    REPLACE_WORD,
-    ADD_WORD,
+    ADD_FIRST,
+    ADD_LAST,
     COUNT_ITEMS,
     COUNT_WORD,
     COUNT_KIND,

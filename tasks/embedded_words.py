@@ -52,3 +52,23 @@ PLACES = (
 )
 LETTERS = ('B', 'F', 'K', 'M', 'R', 'T', 'X', 'Z')  # no A and no I: both are words of the instructions
 NUMBERS = tuple(range(21))
+
+# Parts of an instruction that change nothing, drawn for every row. Ten fixed phrasings are learned by heart within
+# minutes; what varies inside them makes a model look for the words that matter.
+WORDING = {
+    'Say': ('Write', 'Say', 'Tell me', 'Show me'),
+    'say': ('write', 'say', 'tell me', 'show me'),
+    'Drop': ('Drop', 'Remove', 'Skip', 'Leave out'),
+    'drop': ('drop', 'remove', 'skip', 'leave out'),
+    'has': ('has', 'finds', 'buys', 'sees'),
+    'gets': ('gets', 'finds', 'buys', 'takes'),
+    'loses': ('loses', 'sells', 'gives away', 'throws away'),
+    'list': ('list', 'row', 'line'),
+    'Here': ('List', 'Words', 'Here is a list', 'Here are some words', 'Read these words', 'Look at this list'),
+    'Numbers': ('Numbers', 'Here are some numbers', 'Read these numbers', 'Look at these numbers'),
+    'Ages': ('Ages', 'Here are some ages', 'Read these ages', 'Look at these ages'),
+    'Facts': ('Facts', 'Here are some facts', 'Read these facts', 'Look at these facts'),
+    'Kinds': ('Kinds', 'Here are some kinds', 'Read these kinds', 'Look at these kinds'),
+    'Card': ('Card', 'Here is a card', 'Read this card', 'Look at this card'),
+    'Table': ('Table', 'Here is a table', 'Read this table', 'Look at this table'),
+}

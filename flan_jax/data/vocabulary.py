@@ -80,19 +80,19 @@ def load(path: str, *, bos: bool = False) -> Vocabulary:
 
 
 def train(texts: Iterable[str], path: str, *, size: int) -> None:
-    """Trains a unigram model; the same texts give the same model.
+    """Trains a byte-pair model (Sennrich et al. 2016); the same texts give the same model.
 
-    Newlines are kept (as a piece of their own), digits are split, bytes stand in for unseen characters. Pieces 0 to 3
-    are padding, EOS, unknown and BOS.
+    Byte pairs rather than unigrams: on a small closed vocabulary they end up as whole words. Newlines are kept, as a
+    piece of their own; bytes stand in for unseen characters. Pieces 0 to 3 are padding, EOS, unknown and BOS.
 
     Raises:
       DataError: the texts have fewer different pieces than asked for.
     """
     out = io.BytesIO()
     settings = dict(
-        sentence_iterator=iter(texts), model_writer=out, vocab_size=size, model_type='unigram',
+        sentence_iterator=iter(texts), model_writer=out, vocab_size=size, model_type='bpe',
         normalization_rule_name='identity', remove_extra_whitespaces=False, user_defined_symbols=['\n'],
-        split_digits=True, byte_fallback=True, hard_vocab_limit=False, character_coverage=0.9995,
+        byte_fallback=True, hard_vocab_limit=False, character_coverage=0.9995,
         pad_id=0, eos_id=1, unk_id=2, bos_id=3, num_threads=1, minloglevel=2,
     )  # fmt: skip
     try:

@@ -4,9 +4,13 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
+from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-LANES = 128  # a TPU vector register's width; head widths below it are padded with zeros
+from flan_jax.parallel import axes
+
+LANES = 128  # a TPU vector register's width; the kernel's blocks are multiples of it
+BLOCKS = (512, 384, 256, LANES)  # tokens of a block, the first that divides a row
 
 
 def splash(
@@ -20,31 +24,54 @@ def splash(
 ) -> Float[Array, 'B T N H']:
     """Attention among equal segments, on a TPU; with `interpret`, slowly anywhere.
 
-    On a mesh, call it under `shard_map`, or leave it to `parallel.mesh.per_device`: XLA cannot split the kernel.
+    Rows are padded to whole blocks. If a mesh is set, each device runs the kernel on its rows, heads and queries, as
+    XLA cannot split it.
     """
-    _, t, n, h = query.shape
-    _, s, k, _ = key.shape
-    shape = (t, s)
-    mask = masks.MultiHeadMask([masks.CausalMask(shape) if causal else masks.FullMask(shape)] * n)
-    block = min(512, t, s)
-    sizes = kernels.BlockSizes(
-        block_q=block, block_kv=block, block_kv_compute=block,
-        block_q_dkv=block, block_kv_dkv=block, block_kv_dkv_compute=block,
-        block_q_dq=block, block_kv_dq=block,
-    )  # fmt: skip
-    make = kernels.make_splash_mha if n == k else kernels.make_splash_mqa
-    pad = -h % LANES
-    query, key, value = (
-        jnp.pad(jnp.einsum('BTNH->BNTH', x), [(0, 0), (0, 0), (0, 0), (0, pad)]) for x in (query, key, value)
+    mesh = jax.sharding.get_abstract_mesh()
+    tensor, context = (1, 1) if mesh.empty else (mesh.shape['tensor'], mesh.shape['context'])
+    length = query.shape[1]
+    query_segments, key_segments = segments
+    query, query_segments = _whole(query, query_segments, LANES * context)
+    key, key_segments = _whole(key, key_segments, LANES)
+    value, _ = _whole(value, key_segments, LANES)
+    shape = (query.shape[1], key.shape[1])
+    kernel = kernels.make_splash_mha(
+        mask=masks.MultiHeadMask([(masks.CausalMask if causal else masks.FullMask)(shape)] * (query.shape[2] // tensor)),
+        block_sizes=_block_sizes(shape[0] // context, shape[1]),
+        head_shards=1,
+        q_seq_shards=context,
+        interpret=interpret,
     )
-    if n == k:
-        kernel = make(mask=mask, head_shards=1, q_seq_shards=1, block_sizes=sizes, interpret=interpret)
-        run = jax.vmap(kernel)
-        out = run(query, key, value, kernels.SegmentIds(*segments))
-    else:
-        mask = masks.MultiHeadMask(mask.masks[: n // k])
-        kernel = make(mask=mask, head_shards=1, q_seq_shards=1, block_sizes=sizes, interpret=interpret)
-        grouped = query.reshape(query.shape[0], k, n // k, t, h + pad)
-        run = jax.vmap(jax.vmap(kernel, in_axes=(0, 0, 0, None)))
-        out = run(grouped, key, value, kernels.SegmentIds(*segments)).reshape(query.shape)
-    return jnp.einsum('BNTH->BTNH', out[..., :h])
+
+    def run(kernel, query, key, value, segments):
+        query, key, value = (jnp.einsum('BTNH->BNTH', x) for x in (query, key, value))
+        return jnp.einsum('BNTH->BTNH', jax.vmap(kernel)(query, key, value, kernels.SegmentIds(*segments)))
+
+    operands = (kernel, query, key, value, (query_segments, key_segments))
+    if mesh.empty:
+        return run(*operands)[:, :length]
+    queries, keys = axes.spec(('batch', 'length', 'heads', 'head')), axes.spec(('batch', 'position', 'kv_heads', 'head'))
+    specs = (
+        kernel.manual_sharding_spec(NamedSharding(mesh, PartitionSpec(None, *axes.spec(('length',))))),
+        queries, keys, keys, (axes.spec(('batch', 'length')), axes.spec(('batch', 'position'))),
+    )  # fmt: skip
+    # The kernel's outputs carry no record of the mesh axes they vary over, so that the check has nothing to go by.
+    return jax.shard_map(run, in_specs=specs, out_specs=queries, check_vma=False)(*operands)[:, :length]
+
+
+def _whole(x: Float[Array, 'B T N H'], segments: Int[Array, 'B T'], unit: int) -> tuple[Array, Array]:
+    """Pads a row to a multiple of `unit` tokens with a segment of their own."""
+    pad = -x.shape[1] % unit
+    return (
+        jnp.pad(x, [(0, 0), (0, pad), (0, 0), (0, 0)]),
+        jnp.pad(segments, [(0, 0), (0, pad)], constant_values=-1) if segments.shape[1] != x.shape[1] + pad else segments,
+    )
+
+
+def _block_sizes(queries: int, keys: int) -> kernels.BlockSizes:
+    q, kv = (next(block for block in BLOCKS if length % block == 0) for length in (queries, keys))
+    return kernels.BlockSizes(
+        block_q=q, block_kv=kv, block_kv_compute=kv,
+        block_q_dkv=q, block_kv_dkv=kv, block_kv_dkv_compute=kv,
+        block_q_dq=q, block_kv_dq=kv,
+    )  # fmt: skip
