@@ -3,10 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
-from flan_jax import errors
+from flan_jax import config, errors
 
 
 def run(main: Callable[[Sequence[str]], None], *, resolved: bool = False) -> None:
@@ -17,20 +17,41 @@ def run(main: Callable[[Sequence[str]], None], *, resolved: bool = False) -> Non
       resolved: also take `--resolved=FILE`, a whole config as JSON, as parents hand it to their children.
     """
     config_flags.DEFINE_config_file('config', None, 'Config file; --config.KNOB=VALUE overrides a knob of it.')
+    names = ['config']
     if resolved:
         flags.DEFINE_string('resolved', None, 'A resolved config as JSON, instead of --config.')
-
-    for name in ('config', 'resolved') if resolved else ('config',):  # so that --help of the verb shows them
+        names.append('resolved')
+    for name in names:  # so that the verb's own --help shows them
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+    logging.set_verbosity(logging.WARNING)  # Orbax says several lines a checkpoint otherwise; --verbosity=0 shows them
 
     def guarded(argv: Sequence[str]) -> None:
         if flags.FLAGS.config is None and not (resolved and flags.FLAGS.resolved):
-            print('--config=configs/X.py is missing', file=sys.stderr)
-            sys.exit(2)
+            _fail('--config=configs/X.py is missing', status=2)
         try:
             main(argv)
         except errors.FlanJaxError as e:
-            print(f'{type(e).__name__}: {e}', file=sys.stderr)
-            sys.exit(1)
+            _fail(f'{type(e).__name__}: {e}', status=1)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """absl's parser; a misspelt or mistyped knob is told in one line, with the nearest right name."""
+    try:
+        for argument in argv[1:]:
+            if argument.startswith('--config.'):
+                config.check_name(argument.removeprefix('--config.').split('=')[0])
+        parsed = flags.FLAGS(argv)
+        if flags.FLAGS.config is not None:
+            flags.FLAGS.config.keys()  # a file that could not be loaded says so on the first look
+        return parsed
+    except errors.ConfigError as e:
+        _fail(f'ConfigError: {e}', status=2)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError, flags.Error) as e:
+        _fail(f'ConfigError: {e}', status=2)
+
+
+def _fail(message: str, *, status: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(status)

@@ -125,7 +125,6 @@ class EvaluationConfig:
     rows: int = 16  # source rows a task and template in evaluations during training; at the end: all prepared
     at_end: bool = True
     max_new_tokens: int = 32  # of a generated answer
-    prompt_tokens: int = 512  # longest prompt; more is cut on the left and counted
     batch_tokens: int = 16_384  # tokens of one batch of prompts or options
     normalise: Literal['sum', 'token', 'byte'] = 'sum'  # how the likelihoods of options are compared
     examples: int = 5  # examples a task shown in the report
@@ -185,6 +184,11 @@ def check(config: Config) -> None:
         )
     if model.heads % model.kv_heads:
         raise errors.ConfigError(f'model.heads={model.heads} is no multiple of model.kv_heads={model.kv_heads}')
+    if model.encoder_decoder and model.positions != 'relative_bias':
+        raise errors.ConfigError(
+            f"model.positions={model.positions!r} with model.encoder_layers={model.encoder_layers}: "
+            "an encoder-decoder needs 'relative_bias'"
+        )
     if mixture.rule == 'weights' and len(mixture.weights) != len(mixture.members):
         raise errors.ConfigError(
             f'mixture.weights has {len(mixture.weights)} values for {len(mixture.members)} mixture.members'
@@ -249,6 +253,20 @@ def resolve(values: Mapping[str, Any], kind: type = Config, path: str = '') -> A
         hint, value = hints[key], values[key]
         out[key] = resolve(value, hint, f'{where}.') if dataclasses.is_dataclass(hint) else _coerce(value, hint, where)
     return kind(**out)
+
+
+def check_name(name: str) -> None:
+    """Refuses a dotted name that is no knob.
+
+    Raises:
+      ConfigError: with the nearest right one.
+    """
+    kind, path = Config, ''
+    for part in name.split('.'):
+        known = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
+        if part not in known:
+            raise errors.ConfigError(f'config has no {path + part!r}{errors.near(part, known)}')
+        kind, path = typing.get_type_hints(kind)[part], f'{path}{part}.'
 
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:

@@ -95,7 +95,7 @@ def train(config: Config) -> dict[str, Any] | None:
 
         # --- evaluators, loop
         judge = make_judge(config, bones.graph, mesh, data.stores)
-        small = suites(config, data, rows=config.evaluation.rows)
+        small = suites(data, rows=config.evaluation.rows)
         batches = loader.Loader(plan, data.splits, layout=cut, mesh=mesh).batches(first, steps)
         lines = telemetry.Telemetry(config.run_dir, config.telemetry, first_step=first, steps=steps)
         run = loop.Run(
@@ -117,7 +117,7 @@ def train(config: Config) -> dict[str, Any] | None:
             return None
         scores = None
         if config.evaluation.at_end:
-            scores = evaluate(config, judge, suites(config, data, rows=None), state.params, progress=True)
+            scores = evaluate(config, judge, suites(data, rows=None), state.params, progress=True)
             scores = {'step': int(state.step)} | scores
     if jax.process_index() == 0:
         if scores is not None:
@@ -143,7 +143,9 @@ def load(config: Config) -> Data:
         split = stores.stores[name].split('train')
         if not len(split) or not int(split.column('supervised').sum()):
             dropped = stores.stores[name].info['splits']['train']['dropped']
-            raise errors.DataError(f'task {name!r} has no supervised token to train on; dropped: {dropped or "nothing"}')
+            raise errors.DataError(
+                f'task {name!r} has no supervised token to train on; dropped: {dropped or "nothing"}'
+            )
         splits[name] = split
         lengths[name] = planning.Lengths(
             split.lengths.astype(np.int32), split.column('target'), split.column('supervised')
@@ -190,9 +192,7 @@ def make_plan(config: Config, data: Data) -> tuple[planning.Plan, int]:
     return planning.make(recipe, data.lengths, rows=training.steps * training.batch_rows), training.steps
 
 
-def summarise(
-    config: Config, data: Data, plan: planning.Plan, steps: int, cut: loader.Layout
-) -> dict[str, Any]:
+def summarise(config: Config, data: Data, plan: planning.Plan, steps: int, cut: loader.Layout) -> dict[str, Any]:
     """plan.json: what will be trained on, known before the first step."""
     realised = planning.realised(plan, data.lengths)
     totals = {key: sum(r[key] for r in realised.values()) for key in ('examples', 'tokens', 'supervised_tokens')}
@@ -281,12 +281,12 @@ def make_judge(config: Config, graph: Any, mesh: jax.sharding.Mesh, stores: prep
     )
 
 
-def suites(config: Config, data: Data, *, rows: int | None) -> list[protocol.Suite]:
+def suites(data: Data, *, rows: int | None) -> list[protocol.Suite]:
     """Evaluation prompts of all tasks of the run."""
     out = []
     for name, task_store in data.stores.stores.items():
         held_out = name in data.needs.selection.held_out
-        asked = protocol.suite(task_store, config.evaluation, held_out=held_out, rows=rows)
+        asked = protocol.suite(task_store, held_out=held_out, rows=rows)
         out += [asked] if asked is not None else []
     return out
 

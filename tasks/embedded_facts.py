@@ -34,11 +34,11 @@ LOOKUP_VALUE = mini(
         'What is the word that goes with {key} in this table: {table}.',
         '{Table}: {table}. I need the word that goes with {key}.',
         'Which word goes with {key} in this table: {table}.',
-        '{Table}: {table}. Can you give me the word that goes with {key}?',
+        '{Table}: {table}. Can you {say} the word that goes with {key}?',
         'I need the word that goes with {key} in this table: {table}.',
         '{Table}: {table}. Which word goes with {key}?',
         '{Table}: {table}. What is the word that goes with {key}?',
-        'Can you give me the word that goes with {key} in this table: {table}.',
+        'Read this and {say} the word that goes with {key} in this table: {table}.',
     ),
 )
 
@@ -65,11 +65,11 @@ LOOKUP_FIELD = mini(
         'What is the {field} on this card: {card}.',
         '{Card}: {card}. I need the {field}.',
         'Which {field} is on this card: {card}.',
-        '{Card}: {card}. Can you give me the {field}?',
+        '{Card}: {card}. Can you {say} the {field}?',
         'I need the {field} on this card: {card}.',
         '{Card}: {card}. Which {field} is on it?',
         '{Card}: {card}. What is the {field}?',
-        'Can you give me the {field} on this card: {card}.',
+        'Read this and {say} the {field} on this card: {card}.',
     ),
 )
 
@@ -91,11 +91,11 @@ WHERE_IS = mini(
         'What is the place of {name}: {facts}.',
         '{Facts}: {facts}. I need the place of {name}.',
         'Where is {name}: {facts}.',
-        '{Facts}: {facts}. Can you give me the place of {name}?',
+        '{Facts}: {facts}. Can you {say} the place of {name}?',
         'I need the place of {name}: {facts}.',
         '{Facts}: {facts}. Where is {name}?',
         '{Facts}: {facts}. What is the place of {name}?',
-        'Can you give me the place of {name}: {facts}.',
+        'Read this and {say} the place of {name}: {facts}.',
     ),
 )
 
@@ -117,11 +117,11 @@ KIND_OF_WORD = mini(
         'What is the kind of {word}?\n{options}',
         '{Kinds}: {kinds}. I need the kind of {word}.',
         'Which kind of word is {word}: {kinds}.',
-        '{Kinds}: {kinds}. Can you give me the kind of {word}?',
+        '{Kinds}: {kinds}. Can you {say} the kind of {word}?',
         'I need the kind of {word}: {kinds}.',
         'Which kind of word is {word}?\n{options}',
         '{Kinds}: {kinds}. What is the kind of {word}?',
-        'Can you give me the kind of {word}: {kinds}.',
+        'Read this and {say} the kind of {word}: {kinds}.',
     ),
 )
 
@@ -144,11 +144,11 @@ ODD_ONE_OUT = mini(
         'What is the odd word in this {list}: {words}.',
         '{Here}: {words}. I need the odd word.',
         'Which word is the odd one in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the odd word?',
+        '{Here}: {words}. Can you {say} the odd word?',
         'I need the odd word in this {list}: {words}.',
         '{Here}: {words}. Which word is the odd one?',
         '{Here}: {words}. What is the odd word?',
-        'Can you give me the odd word in this {list}: {words}.',
+        'Read this and {say} the odd word in this {list}: {words}.',
     ),
 )
 
@@ -181,7 +181,7 @@ STATED_RULE = mini(
         'I need {yes} if {word} is {kind} and {no} if not.',
         'Can you {say} {yes} if {word} is {kind} and {no} if not?',
         'Is {word} {kind}? {Say} {yes} if so and {no} if not.',
-        'The word is {word}. Can you {say} {yes} if it is {kind} and {no} if not?',
+        'Read this and {say} {yes} if {word} is {kind} and {no} if not.',
     ),
 )
 
@@ -207,11 +207,11 @@ EVEN_OR_ODD = mini(
         'Is this number even or odd: {name} {has} {number} {things}.',
         '{name} {has} {number} {things}. I need to see if this number is even or odd.',
         'What kind of number is it if {name} {has} {number} {things}?\n{options}',
-        '{name} {has} {number} {things}. Can you see if this number is even or odd?',
+        '{name} {has} {number} {things}. Can you {say} if this number is even or odd?',
         'I need to see if this number is even or odd: {name} {has} {number} {things}.',
         '{name} {has} {number} {things}. What kind of number is it?\n{options}',
         '{name} {has} {number} {things}. Is this number even or odd?',
-        'Can you see if this number is even or odd: {name} {has} {number} {things}.',
+        'Read this and {say} if this number is even or odd: {name} {has} {number} {things}.',
     ),
 )
 

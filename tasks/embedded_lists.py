@@ -25,11 +25,11 @@ FIRST_WORD = mini(
         'What is the first word of this {list}: {words}.',
         '{Here}: {words}. I need the first word.',
         'Which word comes first in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the first word?',
+        '{Here}: {words}. Can you {say} the first word?',
         'I need the first word of this {list}: {words}.',
         '{Here}: {words}. Which word is the first?',
         '{Here}: {words}. What is the first word?',
-        'Can you give me the first word of this {list}: {words}.',
+        'Read this and {say} the first word of this {list}: {words}.',
     ),
 )
 
@@ -49,11 +49,11 @@ LAST_WORD = mini(
         'What is the last word of this {list}: {words}.',
         '{Here}: {words}. I need the last word.',
         'Which word comes last in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the last word?',
+        '{Here}: {words}. Can you {say} the last word?',
         'I need the last word of this {list}: {words}.',
         '{Here}: {words}. Which word is the last?',
         '{Here}: {words}. What is the last word?',
-        'Can you give me the last word of this {list}: {words}.',
+        'Read this and {say} the last word of this {list}: {words}.',
     ),
 )
 
@@ -73,11 +73,11 @@ MIDDLE_WORD = mini(
         'What is the middle word of this {list}: {words}.',
         '{Here}: {words}. I need the middle word.',
         'Which word is in the middle of this {list}: {words}.',
-        '{Here}: {words}. Can you give me the middle word?',
+        '{Here}: {words}. Can you {say} the middle word?',
         'I need the middle word of this {list}: {words}.',
         '{Here}: {words}. Which word is in the middle?',
         '{Here}: {words}. What is the middle word?',
-        'Can you give me the middle word of this {list}: {words}.',
+        'Read this and {say} the middle word of this {list}: {words}.',
     ),
 )
 
@@ -98,11 +98,11 @@ WORD_AFTER = mini(
         'What is the word after {word} in this {list}: {words}.',
         '{Here}: {words}. I need the word after {word}.',
         'Which word comes after {word} in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the word after {word}?',
+        '{Here}: {words}. Can you {say} the word after {word}?',
         'I need the word after {word} in this {list}: {words}.',
         '{Here}: {words}. Which word comes after {word}?',
         '{Here}: {words}. What is the word after {word}?',
-        'Can you give me the word after {word} in this {list}: {words}.',
+        'Read this and {say} the word after {word} in this {list}: {words}.',
     ),
 )
 
@@ -124,11 +124,11 @@ WORD_OF_KIND = mini(
         'What is the {kind} in this {list}: {words}.',
         '{Here}: {words}. I need the {kind}.',
         'Which word is the {kind} in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the {kind}?',
+        '{Here}: {words}. Can you {say} the {kind}?',
         'I need the {kind} in this {list}: {words}.',
         '{Here}: {words}. Which word is the {kind}?',
         '{Here}: {words}. What is the {kind}?',
-        'Can you give me the {kind} in this {list}: {words}.',
+        'Read this and {say} the {kind} in this {list}: {words}.',
     ),
 )
 
@@ -148,11 +148,11 @@ DROP_FIRST = mini(
         'What is this {list} without the first word: {words}.',
         '{Here}: {words}. I need the {list} without the first word.',
         '{Drop} the first word of this {list}: {words}.',
-        '{Here}: {words}. Can you give me the {list} without the first word?',
+        '{Here}: {words}. Can you {say} the {list} without the first word?',
         'I need this {list} without the first word: {words}.',
         '{Here}: {words}. Now {drop} the first word.',
         '{Here}: {words}. What is the {list} without the first word?',
-        'Can you give me this {list} without the first word: {words}.',
+        'Read this and {say} this {list} without the first word: {words}.',
     ),
 )
 
@@ -172,11 +172,11 @@ DROP_LAST = mini(
         'What is this {list} without the last word: {words}.',
         '{Here}: {words}. I need the {list} without the last word.',
         '{Drop} the last word of this {list}: {words}.',
-        '{Here}: {words}. Can you give me the {list} without the last word?',
+        '{Here}: {words}. Can you {say} the {list} without the last word?',
         'I need this {list} without the last word: {words}.',
         '{Here}: {words}. Now {drop} the last word.',
         '{Here}: {words}. What is the {list} without the last word?',
-        'Can you give me this {list} without the last word: {words}.',
+        'Read this and {say} this {list} without the last word: {words}.',
     ),
 )
 
@@ -196,11 +196,11 @@ ADD_FIRST = mini(
         'What is this {list} with {word} added at the start: {words}.',
         '{Here}: {words}. I need the {list} with {word} added at the start.',
         'Add {word} at the start of this {list}: {words}.',
-        '{Here}: {words}. Can you give me the {list} with {word} added at the start?',
+        '{Here}: {words}. Can you {say} the {list} with {word} added at the start?',
         'I need this {list} with {word} added at the start: {words}.',
         '{Here}: {words}. Now add {word} at the start.',
         '{Here}: {words}. What is the {list} with {word} added at the start?',
-        'Can you give me this {list} with {word} added at the start: {words}.',
+        'Read this and {say} this {list} with {word} added at the start: {words}.',
     ),
 )
 
@@ -220,11 +220,11 @@ ADD_LAST = mini(
         'What is this {list} with {word} added at the end: {words}.',
         '{Here}: {words}. I need the {list} with {word} added at the end.',
         'Add {word} at the end of this {list}: {words}.',
-        '{Here}: {words}. Can you give me the {list} with {word} added at the end?',
+        '{Here}: {words}. Can you {say} the {list} with {word} added at the end?',
         'I need this {list} with {word} added at the end: {words}.',
         '{Here}: {words}. Now add {word} at the end.',
         '{Here}: {words}. What is the {list} with {word} added at the end?',
-        'Can you give me this {list} with {word} added at the end: {words}.',
+        'Read this and {say} this {list} with {word} added at the end: {words}.',
     ),
 )
 
@@ -244,11 +244,11 @@ COUNT_ITEMS = mini(
         'What is the number of words in this {list}: {words}.',
         '{Here}: {words}. I need the number of words.',
         'How many words are in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the number of words?',
+        '{Here}: {words}. Can you {say} the number of words?',
         'I need the number of words in this {list}: {words}.',
         '{Here}: {words}. How many words are there?',
         '{Here}: {words}. What is the number of words?',
-        'Can you give me the number of words in this {list}: {words}.',
+        'Read this and {say} the number of words in this {list}: {words}.',
     ),
 )
 
@@ -271,11 +271,11 @@ COUNT_WORD = mini(
         'What is the number of times you see {word} in this {list}: {words}.',
         '{Here}: {words}. I need the number of times you see {word}.',
         'How many times do you see {word} in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the number of times you see {word}?',
+        '{Here}: {words}. Can you {say} the number of times you see {word}?',
         'I need the number of times you see {word} in this {list}: {words}.',
         '{Here}: {words}. How many times do you see {word}?',
         '{Here}: {words}. What is the number of times you see {word}?',
-        'Can you give me the number of times you see {word} in this {list}: {words}.',
+        'Read this and {say} the number of times you see {word} in this {list}: {words}.',
     ),
 )
 
@@ -299,11 +299,11 @@ COUNT_KIND = mini(
         'What is the number of {kind} in this {list}: {words}.',
         '{Here}: {words}. I need the number of {kind}.',
         'How many {kind} are in this {list}: {words}.',
-        '{Here}: {words}. Can you give me the number of {kind}?',
+        '{Here}: {words}. Can you {say} the number of {kind}?',
         'I need the number of {kind} in this {list}: {words}.',
         '{Here}: {words}. How many {kind} are there?',
         '{Here}: {words}. What is the number of {kind}?',
-        'Can you give me the number of {kind} in this {list}: {words}.',
+        'Read this and {say} the number of {kind} in this {list}: {words}.',
     ),
 )
 

@@ -26,15 +26,15 @@ SORT_UP = mini(
     draw=_sort_up,
     templates=(
         '{Say} these numbers with the smallest first: {numbers}.',
-        '{Numbers}: {numbers}. {Say} them with the smallest first.',
+        '{Numbers}: {numbers}. {Say} the numbers with the smallest first.',
         'What are these numbers with the smallest first: {numbers}.',
-        '{Numbers}: {numbers}. I need them with the smallest first.',
+        '{Numbers}: {numbers}. I need the numbers with the smallest first.',
         'Sort these numbers with the smallest first: {numbers}.',
-        '{Numbers}: {numbers}. Can you give me them with the smallest first?',
+        '{Numbers}: {numbers}. Can you {say} the numbers with the smallest first?',
         'I need these numbers with the smallest first: {numbers}.',
         '{Numbers}: {numbers}. Sort them with the smallest first.',
-        '{Numbers}: {numbers}. What are them with the smallest first?',
-        'Can you give me these numbers with the smallest first: {numbers}.',
+        '{Numbers}: {numbers}. What are the numbers with the smallest first?',
+        'Read this and {say} these numbers with the smallest first: {numbers}.',
     ),
 )
 
@@ -50,15 +50,15 @@ SORT_DOWN = mini(
     draw=_sort_down,
     templates=(
         '{Say} these numbers with the largest first: {numbers}.',
-        '{Numbers}: {numbers}. {Say} them with the largest first.',
+        '{Numbers}: {numbers}. {Say} the numbers with the largest first.',
         'What are these numbers with the largest first: {numbers}.',
-        '{Numbers}: {numbers}. I need them with the largest first.',
+        '{Numbers}: {numbers}. I need the numbers with the largest first.',
         'Sort these numbers with the largest first: {numbers}.',
-        '{Numbers}: {numbers}. Can you give me them with the largest first?',
+        '{Numbers}: {numbers}. Can you {say} the numbers with the largest first?',
         'I need these numbers with the largest first: {numbers}.',
         '{Numbers}: {numbers}. Sort them with the largest first.',
-        '{Numbers}: {numbers}. What are them with the largest first?',
-        'Can you give me these numbers with the largest first: {numbers}.',
+        '{Numbers}: {numbers}. What are the numbers with the largest first?',
+        'Read this and {say} these numbers with the largest first: {numbers}.',
     ),
 )
 
@@ -78,11 +78,11 @@ REVERSE_LIST = mini(
         'What is this {list} in reverse: {words}.',
         '{Here}: {words}. I need the {list} in reverse.',
         'Reverse this {list}: {words}.',
-        '{Here}: {words}. Can you give me the {list} in reverse?',
+        '{Here}: {words}. Can you {say} the {list} in reverse?',
         'I need this {list} in reverse: {words}.',
         '{Here}: {words}. Now reverse the {list}.',
         '{Here}: {words}. What is the {list} in reverse?',
-        'Can you give me this {list} in reverse: {words}.',
+        'Read this and {say} this {list} in reverse: {words}.',
     ),
 )
 
@@ -102,11 +102,11 @@ LARGEST = mini(
         'What is the largest of these numbers: {numbers}.',
         '{Numbers}: {numbers}. I need the largest number.',
         'Which number is the largest: {numbers}.',
-        '{Numbers}: {numbers}. Can you give me the largest number?',
+        '{Numbers}: {numbers}. Can you {say} the largest number?',
         'I need the largest of these numbers: {numbers}.',
         '{Numbers}: {numbers}. Which number is the largest?',
         '{Numbers}: {numbers}. What is the largest number?',
-        'Can you give me the largest of these numbers: {numbers}.',
+        'Read this and {say} the largest of these numbers: {numbers}.',
     ),
 )
 
@@ -126,11 +126,11 @@ SMALLEST = mini(
         'What is the smallest of these numbers: {numbers}.',
         '{Numbers}: {numbers}. I need the smallest number.',
         'Which number is the smallest: {numbers}.',
-        '{Numbers}: {numbers}. Can you give me the smallest number?',
+        '{Numbers}: {numbers}. Can you {say} the smallest number?',
         'I need the smallest of these numbers: {numbers}.',
         '{Numbers}: {numbers}. Which number is the smallest?',
         '{Numbers}: {numbers}. What is the smallest number?',
-        'Can you give me the smallest of these numbers: {numbers}.',
+        'Read this and {say} the smallest of these numbers: {numbers}.',
     ),
 )
 
@@ -151,11 +151,11 @@ WHO_HAS_MORE = mini(
         'What is the name of who {has} more: {name} {has} {a} {things} and {other} {has} {b}.',
         '{name} {has} {a} {things} and {other} {has} {b}. I need the name of who {has} more.',
         'Who {has} more: {name} {has} {a} {things} and {other} {has} {b}.',
-        '{name} {has} {a} {things} and {other} {has} {b}. Can you give me the name of who {has} more?',
+        '{name} {has} {a} {things} and {other} {has} {b}. Can you {say} the name of who {has} more?',
         'I need the name of who {has} more: {name} {has} {a} {things} and {other} {has} {b}.',
         '{name} {has} {a} {things} and {other} {has} {b}. Who {has} more?',
         '{name} {has} {a} {things} and {other} {has} {b}. What is the name of who {has} more?',
-        'Can you give me the name of who {has} more: {name} {has} {a} {things} and {other} {has} {b}.',
+        'Read this and {say} the name of who {has} more: {name} {has} {a} {things} and {other} {has} {b}.',
     ),
 )
 
@@ -176,11 +176,11 @@ OLDEST = mini(
         'What is the name of the oldest: {ages}.',
         '{Ages}: {ages}. I need the name of the oldest.',
         'Who is the oldest: {ages}.',
-        '{Ages}: {ages}. Can you give me the name of the oldest?',
+        '{Ages}: {ages}. Can you {say} the name of the oldest?',
         'I need the name of the oldest: {ages}.',
         '{Ages}: {ages}. Who is the oldest?',
         '{Ages}: {ages}. What is the name of the oldest?',
-        'Can you give me the name of the oldest: {ages}.',
+        'Read this and {say} the name of the oldest: {ages}.',
     ),
 )
 
@@ -200,11 +200,11 @@ ADD = mini(
         'What is the total number of {things}: {name} has {a} {things} and {gets} {b} more.',
         '{name} has {a} {things} and {gets} {b} more. I need the total number of {things}.',
         'How many {things} is that in all: {name} has {a} {things} and {gets} {b} more.',
-        '{name} has {a} {things} and {gets} {b} more. Can you give me the total number of {things}?',
+        '{name} has {a} {things} and {gets} {b} more. Can you {say} the total number of {things}?',
         'I need the total number of {things}: {name} has {a} {things} and {gets} {b} more.',
         '{name} has {a} {things} and {gets} {b} more. How many {things} is that in all?',
         '{name} has {a} {things} and {gets} {b} more. What is the total number of {things}?',
-        'Can you give me the total number of {things}: {name} has {a} {things} and {gets} {b} more.',
+        'Read this and {say} the total number of {things}: {name} has {a} {things} and {gets} {b} more.',
     ),
 )
 
@@ -224,11 +224,11 @@ SUBTRACT = mini(
         'What is the number of {things} left: {name} has {a} {things} and {loses} {b}.',
         '{name} has {a} {things} and {loses} {b}. I need the number of {things} left.',
         'How many {things} are left: {name} has {a} {things} and {loses} {b}.',
-        '{name} has {a} {things} and {loses} {b}. Can you give me the number of {things} left?',
+        '{name} has {a} {things} and {loses} {b}. Can you {say} the number of {things} left?',
         'I need the number of {things} left: {name} has {a} {things} and {loses} {b}.',
         '{name} has {a} {things} and {loses} {b}. How many {things} are left?',
         '{name} has {a} {things} and {loses} {b}. What is the number of {things} left?',
-        'Can you give me the number of {things} left: {name} has {a} {things} and {loses} {b}.',
+        'Read this and {say} the number of {things} left: {name} has {a} {things} and {loses} {b}.',
     ),
 )
 
@@ -250,11 +250,11 @@ NEXT_NUMBER = mini(
         'What is the next number if {name} counts {things}: {numbers}.',
         '{name} counts {things}: {numbers}. I need the next number.',
         'Which number comes next if {name} counts {things}: {numbers}.',
-        '{name} counts {things}: {numbers}. Can you give me the next number?',
+        '{name} counts {things}: {numbers}. Can you {say} the next number?',
         'I need the next number if {name} counts {things}: {numbers}.',
         '{name} counts {things}: {numbers}. Which number comes next?',
         '{name} counts {things}: {numbers}. What is the next number?',
-        'Can you give me the next number if {name} counts {things}: {numbers}.',
+        'Read this and {say} the next number if {name} counts {things}: {numbers}.',
     ),
 )
 
@@ -274,11 +274,11 @@ DOUBLE = mini(
         'What is the number for {other}: {name} has {a} {things} and {other} has twice as many.',
         '{name} has {a} {things} and {other} has twice as many. I need the number for {other}.',
         'How many {things} does {other} have: {name} has {a} {things} and {other} has twice as many.',
-        '{name} has {a} {things} and {other} has twice as many. Can you give me the number for {other}?',
+        '{name} has {a} {things} and {other} has twice as many. Can you {say} the number for {other}?',
         'I need the number for {other}: {name} has {a} {things} and {other} has twice as many.',
         '{name} has {a} {things} and {other} has twice as many. How many {things} does {other} have?',
         '{name} has {a} {things} and {other} has twice as many. What is the number for {other}?',
-        'Can you give me the number for {other}: {name} has {a} {things} and {other} has twice as many.',
+        'Read this and {say} the number for {other}: {name} has {a} {things} and {other} has twice as many.',
     ),
 )
 

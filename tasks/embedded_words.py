@@ -7,20 +7,7 @@ KINDS = {
     'animal': ('cat', 'dog', 'cow', 'pig', 'horse', 'duck', 'fox', 'bear', 'wolf', 'goat', 'mouse', 'frog'),
     'food': ('bread', 'rice', 'soup', 'cheese', 'cake', 'pasta', 'butter', 'honey', 'salad', 'bacon', 'jam', 'pie'),
     'colour': ('red', 'blue', 'green', 'yellow', 'black', 'white', 'brown', 'pink', 'grey', 'purple', 'gold', 'silver'),
-    'tool': (
-        'hammer',
-        'saw',
-        'drill',
-        'axe',
-        'rake',
-        'mallet',
-        'wrench',
-        'chisel',
-        'pliers',
-        'trowel',
-        'spade',
-        'clamp',
-    ),
+    'tool': ('hammer', 'saw', 'drill', 'axe', 'rake', 'hoe', 'wrench', 'chisel', 'pliers', 'trowel', 'spade', 'clamp'),
     'clothing': ('hat', 'shirt', 'coat', 'sock', 'shoe', 'scarf', 'glove', 'dress', 'belt', 'skirt', 'boot', 'jacket'),
 }
 WITH_ARTICLE = {
@@ -36,20 +23,7 @@ WORDS = tuple(KIND_OF)
 
 NAMES = ('ann', 'bob', 'cid', 'dan', 'eva', 'fay', 'gus', 'ida', 'jim', 'kim', 'leo', 'max')
 THINGS = ('apples', 'books', 'coins', 'cups', 'eggs', 'pens', 'keys', 'balls', 'cards', 'stones', 'bags', 'shells')
-PLACES = (
-    'park',
-    'shop',
-    'school',
-    'garden',
-    'kitchen',
-    'library',
-    'cellar',
-    'barn',
-    'office',
-    'hotel',
-    'forest',
-    'bank',
-)
+PLACES = ('park', 'shop', 'school', 'garden', 'kitchen', 'farm', 'mill', 'barn', 'office', 'hotel', 'forest', 'bank')
 LETTERS = ('B', 'F', 'K', 'M', 'R', 'T', 'X', 'Z')  # no A and no I: both are words of the instructions
 NUMBERS = tuple(range(21))
 

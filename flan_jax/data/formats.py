@@ -1,4 +1,4 @@
-"""Formats: how a row becomes spans of tokens. Pure functions of (row, seed), so that any process makes the same bytes."""
+"""Formats: how a row becomes spans of tokens. Pure functions of (row, seed), so any process makes the same bytes."""
 
 import dataclasses
 import hashlib
@@ -110,6 +110,10 @@ class Renderer:
 
     def text(self, row_id: int, fields: Fields, template: int, *, shots: int, training: bool) -> tuple[str, str]:
         """Context and target of one row as text."""
+        return self._render(row_id, fields, template, shots, training)[:2]
+
+    def _render(self, row_id: int, fields: Fields, template: int, shots: int, training: bool) -> tuple[str, str, int]:
+        """Context, target, and the exemplars shown: fewer than `shots` where the pool has no more."""
         phrasing = self.task.templates[template]
         share = self.format.options_share * (1 << 20)
         show = draw(1 << 20, self.seed, self.task.name, row_id, template, 'options') < share
@@ -119,7 +123,7 @@ class Renderer:
             f'{shot_inputs}{self.format.separator}{shot_target}\n\n'
             for shot_inputs, shot_target in self._shots(row_id, inputs, phrasing, shots, training, show)
         ]
-        return ''.join(parts) + inputs + separator, target
+        return ''.join(parts) + inputs + separator, target, len(parts)
 
     def _shots(self, row_id: int, inputs: str, phrasing: Template, shots: int, training: bool, show: bool):
         """Exemplars of the query: other rows of the pool, other texts than the query, each at most once."""
@@ -139,14 +143,12 @@ class Renderer:
 
     def _encode(self, jobs: list[tuple[int, Fields, int, int]], dropped: Counter, *, training: bool) -> list[Example]:
         """Renders, tokenises context and target apart, adds BOS and EOS, trims; what cannot be used is counted."""
-        texts = []
-        for row_id, fields, template, shots in jobs:
-            texts.append(self.text(row_id, fields, template, shots=shots, training=training))
-        contexts = self.vocabulary.encode([context for context, _ in texts])
-        targets = self.vocabulary.encode([target for _, target in texts])
+        texts = [self._render(*job, training) for job in jobs]
+        contexts = self.vocabulary.encode([context for context, _, _ in texts])
+        targets = self.vocabulary.encode([target for _, target, _ in texts])
         out = []
         option_ids: dict[str, list[int]] = {}
-        for (row_id, fields, template, shots), context, target, (_, text) in zip(jobs, contexts, targets, texts):
+        for (row_id, fields, template, _), context, target, (_, text, shots) in zip(jobs, contexts, targets, texts):
             if not text.strip():
                 dropped['empty_target'] += 1
                 continue

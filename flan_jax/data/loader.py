@@ -107,7 +107,9 @@ class Loader:
 
     def place(self, host: Batch) -> Batch:
         """This process's part -> global arrays."""
-        return jax.tree.map(functools.partial(place, mesh=self.mesh, groups=self.layout.groups, mine=self._groups), host)
+        return jax.tree.map(
+            functools.partial(place, mesh=self.mesh, groups=self.layout.groups, mine=self._groups), host
+        )
 
     def _rows(self, step: int) -> np.ndarray:
         """Plan rows of this process in a step; -1 past the end of the plan."""

@@ -113,14 +113,13 @@ def make(
         draws = round(epochs * recipe.epoch_examples)
         return _assemble(recipe, names, usable, lengths, _counts(shares, draws, recipe.window), dropped, rows)
     per_row = _examples_per_row(recipe, usable, lengths, shares)
-    draws = recipe.window
-    wanted = math.ceil(rows * per_row / recipe.window) * recipe.window
-    while True:
-        draws = max(wanted, draws + recipe.window)
+    draws, wanted = recipe.window, rows * per_row
+    while True:  # whole windows only: a short one would hold other rows than a longer plan has there
+        draws = max(math.ceil(wanted / recipe.window) * recipe.window, draws + recipe.window)
         plan = _assemble(recipe, names, usable, lengths, _counts(shares, draws, recipe.window), dropped, rows)
         if len(plan) >= rows:
             return plan
-        wanted = math.ceil(draws * 1.1 * rows / max(len(plan), 1))
+        wanted = draws * 1.1 * rows / max(len(plan), 1)
 
 
 def _usable(recipe: Recipe, lengths: Mapping[str, Lengths]) -> tuple[list[np.ndarray], dict[str, int]]:

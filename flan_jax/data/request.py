@@ -124,10 +124,8 @@ def renderer(config: Config, task: Task, vocabulary: Vocabulary) -> formats.Rend
 def _text_digest(config: Config, task: Task) -> str:
     """Of everything that decides the text of a task's examples, but for the rows."""
     form = dataclasses.asdict(config.format)
-    code = [_code_digest(_module(function)) for function in _functions(task)]
-    return store.digest(
-        [formats.describe(task), code, form, config.seed, config.data.held_out_templates, _sizes(task)]
-    )
+    code = [_code_digest(module) for function in _functions(task) for module in _modules(function)]
+    return store.digest([formats.describe(task), code, form, config.seed, config.data.held_out_templates, _sizes(task)])
 
 
 def _functions(task: Task) -> list[Callable]:
@@ -144,8 +142,12 @@ def _sizes(task: Task) -> Any:
     return dict(task.source.sizes) if isinstance(task.source, GeneratedSource) else None
 
 
-def _module(function: Callable) -> str:
-    return function.func.__module__ if isinstance(function, functools.partial) else function.__module__
+def _modules(function: Callable) -> list[str]:
+    """The modules whose code a function runs; a partial runs the functions it is given, too."""
+    if not isinstance(function, functools.partial):
+        return [function.__module__]
+    inner = [function.func, *function.args, *function.keywords.values()]
+    return [module for part in inner if callable(part) for module in _modules(part)]
 
 
 @functools.cache

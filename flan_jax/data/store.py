@@ -33,6 +33,7 @@ _TRAIN = [
     ('template', pa.int16()),
     ('shots', pa.int16()),
     ('row_id', pa.int64()),
+    ('trimmed', pa.int32()),  # tokens cut from the context's left
 ]
 _EVALUATION = [
     ('option_tokens', pa.large_list(pa.int32())),  # all options, one after the other, each with EOS
@@ -127,14 +128,15 @@ def open_store(path: str | os.PathLike) -> TokenStore:
       DataError: it is not whole, or of another format version.
     """
     info_path = pathlib.Path(path) / 'info.json'
+    remedy = f'delete {path} and run prepare again'
     try:
         info = json.loads(info_path.read_text())
     except (OSError, ValueError) as e:
-        raise errors.DataError(f'token store {path} has no readable info.json ({e}); run prepare again') from e
+        raise errors.DataError(f'token store {path} has no readable info.json ({e}); {remedy}') from e
     if info['format_version'] != FORMAT_VERSION:
         raise errors.DataError(
             f'token store {path} has format version {info["format_version"]}, this code reads {FORMAT_VERSION}; '
-            'run prepare again'
+            f'{remedy}'
         )
     return TokenStore(str(path), info)
 
@@ -168,7 +170,9 @@ def find(root: str, task: str, request: str, source: str | None) -> TokenStore |
     return None
 
 
-def write(root: str, task: str, *, request: str, source: str, splits: Iterable[tuple[str, str, Any, Any]], info: Mapping) -> TokenStore:
+def write(
+    root: str, task: str, *, request: str, source: str, splits: Iterable[tuple[str, str, Any, Any]], info: Mapping
+) -> TokenStore:
     """Writes a store whole or not at all.
 
     Args:

@@ -90,9 +90,7 @@ class Task:
     def __post_init__(self):
         if not any(not t.inverted for t in self.templates):
             raise errors.DataError(f'task {self.name!r} has no straight template, so it cannot be scored')
-        named = tuple(
-            t if t.name else dataclasses.replace(t, name=f't{i:02d}') for i, t in enumerate(self.templates)
-        )
+        named = tuple(t if t.name else dataclasses.replace(t, name=f't{i:02d}') for i, t in enumerate(self.templates))
         if len({t.name for t in named}) < len(named):
             raise errors.DataError(f'task {self.name!r} has two templates of one name')
         for t in named:  # unbalanced braces fail here, not in a worker

@@ -105,7 +105,7 @@ class Generator:
         mine = distributed.local_groups(self.mesh, groups)
         answers: list[list[int]] = [[] for _ in prompts]
         while order:
-            width = bucket(max(len(prompts[order[0]]), 1))
+            width = bucket(max(len(prompts[order[0]]), 1), smallest=16)
             rows = max(self.batch_tokens // (width + new) // groups, 1) * groups
             batch, order = order[:rows], order[rows:]
             tokens, lengths = np.zeros((rows, width), np.int32), np.zeros((rows, 1), np.int32)
@@ -119,8 +119,13 @@ class Generator:
 
             out = distributed.everywhere(
                 _greedy(
-                    params, put(tokens), put(lengths),
-                    graph=self.graph, new=new, eos=self.eos, encoder_decoder=self.encoder_decoder,
+                    params,
+                    put(tokens),
+                    put(lengths),
+                    graph=self.graph,
+                    new=new,
+                    eos=self.eos,
+                    encoder_decoder=self.encoder_decoder,
                 )  # fmt: skip
             )
             for row, i in enumerate(batch):

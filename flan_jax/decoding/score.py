@@ -123,7 +123,7 @@ class Scorer:
     def _batches(self, requests, order, groups):
         """Requests of like length in batches of static shapes: rows of the longest one's bucket, filled first-fit."""
         while order:
-            needs = [_need(requests[i], self.encoder_decoder) for i in order[: 4096]]
+            needs = [_need(requests[i], self.encoder_decoder) for i in order[:4096]]
             widths = tuple(bucket(max(n[side] for n in needs)) for side in range(2 if self.encoder_decoder else 1))
             per_group = max(self.batch_tokens // sum(widths) // groups, 1)
             batch = _Batch(per_group * groups, groups, widths)
@@ -164,7 +164,9 @@ class _Batch:
     def __init__(self, rows: int, groups: int, widths: tuple[int, ...]):
         width = widths[-1]
         self.rows, self.groups, self.widths = rows, groups, widths
-        self.arrays = {name: np.zeros((rows, width), np.int32) for name in ('tokens', 'segments', 'positions', 'branches')}
+        self.arrays = {
+            name: np.zeros((rows, width), np.int32) for name in ('tokens', 'segments', 'positions', 'branches')
+        }
         if len(widths) == 2:
             for name in ('tokens', 'segments', 'positions'):
                 self.arrays[f'encoder_{name}'] = np.zeros((rows, widths[0]), np.int32)

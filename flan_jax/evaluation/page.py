@@ -6,6 +6,7 @@ that a data set or a model wrote can reach the page as markup.
 
 import dataclasses
 import html
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +30,7 @@ class Column:
     Attributes:
       name: its head.
       number: right-aligned; the first click sorts from the highest.
-      width: CSS width, for columns of plots.
+      width: CSS width, for columns of plots; their heads stay on the left.
       title: what it means, shown on hovering.
     """
 
@@ -78,7 +79,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> Markup:
         tag(
             'th',
             tag('button', column.name, type='button'),
-            class_='number' if column.number else None,
+            class_=_column_class(column),
             title=column.title,
             style=f'min-width:{column.width}' if column.width else None,
             scope='col',
@@ -89,7 +90,7 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> Markup:
         tag(
             'tr',
             [
-                tag('td', cell.content, class_='number' if column.number else None, data_v=cell.value)
+                tag('td', cell.content, class_=_column_class(column), data_v=cell.value)
                 for column, cell in zip(columns, row, strict=True)
             ],
         )
@@ -97,6 +98,12 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> Markup:
     ]
     body = tag('table', tag('thead', tag('tr', heads)), tag('tbody', lines), class_='sortable')
     return tag('div', body, class_='scroll')
+
+
+def _column_class(column: Column) -> str | None:
+    if not column.number:
+        return None
+    return 'number plot' if column.width else 'number'
 
 
 def facts(pairs: Mapping[str, Any]) -> Markup:
@@ -113,17 +120,15 @@ def fold(summary: Any, *children: Any, open_: bool = False) -> Markup:
     return tag('details', tag('summary', summary), children, open=open_)
 
 
-def tree(value: Any, *, depth: int = 0) -> Markup:
-    """Nested mappings as folds, two levels of them open; anything else as text."""
-    if not isinstance(value, Mapping):
-        return tag('code', 'null' if value is None else value)
+def tree(value: Mapping[str, Any]) -> Markup:
+    """Nested mappings as folds, everything else as JSON."""
     leaves = [
-        tag('div', tag('span', key, class_='key'), tag('code', 'null' if leaf is None else leaf), class_='leaf')
+        tag('div', tag('span', key, class_='key'), tag('code', json.dumps(leaf, ensure_ascii=False)), class_='leaf')
         for key, leaf in value.items()
         if not isinstance(leaf, Mapping)
     ]
-    branches = [fold(key, tree(leaf, depth=depth + 1)) for key, leaf in value.items() if isinstance(leaf, Mapping)]
-    return tag('div', leaves, branches, class_='tree' if depth else 'tree root')
+    branches = [fold(key, tree(leaf)) for key, leaf in value.items() if isinstance(leaf, Mapping)]
+    return tag('div', leaves, branches, class_='tree')
 
 
 def missing(what: str) -> Markup:
@@ -178,37 +183,41 @@ a { color:var(--s0); text-decoration:none; } a:hover { text-decoration:underline
 .cards > div, figure { background:var(--card); border:1px solid var(--rule); border-radius:8px; padding:14px 16px; }
 figure { margin:0; padding-bottom:6px; } figcaption { font-weight:600; display:flex; flex-wrap:wrap; gap:0 12px; }
 figcaption output, .legend { font-weight:400; font-size:.8rem; font-variant-numeric:tabular-nums; }
-figcaption output { margin-left:auto; min-height:1.2rem; }
+figcaption .legend, p.legend > span { white-space:nowrap; margin-right:1.2em; }
+figcaption output { flex-basis:100%; min-height:1.25rem; }
 .big { font-size:2.4rem; line-height:1.15; font-weight:650; font-variant-numeric:tabular-nums; }
 .big small { font-size:1rem; font-weight:400; color:var(--soft); margin-left:8px; }
 svg { display:block; } svg.chart { width:100%; height:auto; touch-action:pan-y; } svg.dots { overflow:visible; }
 .line { fill:none; stroke-width:1.8; stroke-linejoin:round; } .thin { fill:none; stroke-width:1; opacity:.32; }
 .s0 { color:var(--s0); } .s1 { color:var(--s1); } .s2 { color:var(--s2); }
 rect.s0, rect.s1, rect.s2 { fill:currentColor; opacity:.85; } polyline { stroke:currentColor; }
-circle { fill:currentColor; } .hollow { fill:var(--card); stroke:currentColor; stroke-width:1.8; }
+circle { fill:currentColor; }
+.hollow { fill:var(--card); stroke:currentColor; stroke-width:1.8; }
 .grid { stroke:var(--rule); } .tick { fill:var(--soft); font-size:11.5px; } .track { fill:var(--track); }
-.whisker { stroke:var(--text); stroke-width:1.4; } .baseline { stroke:var(--soft); stroke-dasharray:2 2; }
+.whisker { stroke:var(--text); stroke-width:1.4; }
+.baseline { stroke:var(--text); stroke-width:1.4; stroke-dasharray:2 2; }
 .cursor { stroke:var(--soft); stroke-width:.8; }
 .key-mark { display:inline-block; width:.7em; height:.7em; border-radius:50%; margin-right:.4em;
   background:currentColor; }
 .ring { background:none; border:2px solid currentColor; }
-.dash { border-radius:0; background:none; border-left:2px dashed var(--soft); width:3px; height:1em;
+.dash { border-radius:0; background:none; border-left:2px dashed var(--text); width:3px; height:1em;
   vertical-align:-2px; }
 .clusters { display:grid; grid-template-columns:minmax(90px,max-content) minmax(80px,1fr) max-content; gap:7px 14px;
   align-items:center; } .clusters > :nth-child(3n) { text-align:right; font-variant-numeric:tabular-nums; }
 .scroll { overflow-x:auto; background:var(--card); border:1px solid var(--rule); border-radius:8px; }
-table { border-collapse:collapse; width:100%; font-size:.86rem; font-variant-numeric:tabular-nums; }
-th, td { padding:6px 10px; text-align:left; vertical-align:top; border-bottom:1px solid var(--rule);
+table { border-collapse:collapse; width:100%; font-size:.84rem; font-variant-numeric:tabular-nums; }
+th, td { padding:6px 7px; text-align:left; vertical-align:top; border-bottom:1px solid var(--rule);
   white-space:nowrap; }
-tbody tr:last-child td { border-bottom:0; } tbody tr:hover { background:var(--back); }
-td .small { display:block; line-height:1.25; } .number { text-align:right; }
+tbody tr:last-child td { border-bottom:0; } tbody tr:hover td { background:var(--back); }
+td:first-child, th:first-child { position:sticky; left:0; z-index:1; background:var(--card); }
+td .small { display:block; line-height:1.25; } .number { text-align:right; } .plot { text-align:left; }
 th { vertical-align:bottom; font-weight:600; }
 th button { all:unset; cursor:pointer; white-space:normal; } th button:hover { color:var(--s0); }
 th button:focus-visible { outline:2px solid var(--s0); }
 th[aria-sort=ascending] button::after { content:" \\2191"; }
 th[aria-sort=descending] button::after { content:" \\2193"; }
 details { margin:4px 0; } summary { cursor:pointer; padding:3px 0; } summary:hover { color:var(--s0); }
-details details { margin-left:18px; } .tree details > .tree { margin-left:18px; }
+details .tree { margin-left:18px; }
 .leaf { display:flex; flex-wrap:wrap; gap:0 12px; font-size:.86rem; } .key { color:var(--soft); min-width:12rem; }
 code, pre { font:.84rem/1.5 ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace; }
 code { overflow-wrap:anywhere; }
@@ -217,7 +226,7 @@ pre { margin:4px 0; padding:8px 12px; white-space:pre-wrap; overflow-wrap:anywhe
 .example { margin:8px 0 16px 18px; } .example .facts { margin:4px 0; gap:4px 24px; }
 .example dd { white-space:pre-wrap; overflow-wrap:anywhere; }
 @media (max-width:600px) { header, main { padding:0 14px; } nav { padding:10px 14px; } .key { min-width:8rem; }
-  details details, .tree details > .tree, .example { margin-left:10px; }
+  details .tree, .example { margin-left:10px; }
   .clusters { grid-template-columns:1fr max-content; } .clusters > :nth-child(3n+2) { grid-row:auto; order:0; }
   .clusters { gap:2px 10px; } .clusters > :nth-child(3n+1) { grid-column:1/-1; margin-top:8px; } }
 @media print { nav { display:none; } }
@@ -261,9 +270,9 @@ for (const chart of document.querySelectorAll('svg.chart')) {
     const x = found[0][1].x, step = x0 + (x - left) / (right - left) * (x1 - x0);
     const y = p => y0 + (bottom - p.y) / (bottom - top) * (y1 - y0);
     const show = p => short('log' in chart.dataset ? 10 ** y(p) : y(p));
-    const several = found.length > 1;
+    const named = found.length === 2;
     output.textContent = 'step ' + Math.round(step) + ': ' +
-      found.map(([name, p]) => (several ? name + ' ' : '') + show(p)).join(', ');
+      found.map(([name, p]) => (named ? name + ' ' : '') + show(p)).join(named ? ', ' : ' / ');
     for (const [key, value] of Object.entries({x1: x, x2: x, y1: top, y2: bottom})) cursor.setAttribute(key, value);
   });
   chart.addEventListener('pointerleave', () => { output.textContent = ''; cursor.removeAttribute('y2'); });

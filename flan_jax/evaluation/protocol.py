@@ -60,7 +60,7 @@ class Suite:
     trimmed: int
 
 
-def suite(task_store: TokenStore, config: EvaluationConfig, *, held_out: bool, rows: int | None) -> Suite | None:
+def suite(task_store: TokenStore, *, held_out: bool, rows: int | None) -> Suite | None:
     """The evaluation prompts of a task's store: its first `rows` source rows (None: all) through every template."""
     split_name = next((n for n, c in task_store.info['splits'].items() if c['kind'] == 'evaluation'), None)
     if split_name is None or not task_store.info['splits'][split_name]['examples']:
@@ -71,7 +71,6 @@ def suite(task_store: TokenStore, config: EvaluationConfig, *, held_out: bool, r
     index = np.flatnonzero(np.isin(row_ids, chosen))
     ends = split.token_starts[index + 1] - split.column('target')[index]
     prompts = [split.tokens[a:b] for a, b in zip(split.token_starts[index], ends)]
-    room = config.prompt_tokens
     info = task_store.info
     names = [t['name'] for t in info['templates']]
     rank = info['mode'] == 'rank'
@@ -81,14 +80,14 @@ def suite(task_store: TokenStore, config: EvaluationConfig, *, held_out: bool, r
         mode=info['mode'],
         metrics=tuple(info['metrics']),
         held_out=held_out,
-        prompts=[prompt[-room:] for prompt in prompts],
+        prompts=prompts,
         options=[store.options(split, int(i)) if rank else [] for i in index],
         metas=store.metas(split, index),
         rows=row_ids[index],
         templates=[names[t] for t in split.column('template')[index]],
         unseen=frozenset(names[t] for t in info['held_out_templates']),
         fields=tuple(info['shown_fields']),
-        trimmed=sum(len(prompt) > room for prompt in prompts),
+        trimmed=int((split.column('trimmed')[index] > 0).sum()),
     )
 
 
@@ -154,9 +153,7 @@ def scores(
     """
     tasks = {}
     for asked, said in zip(suites, predictions):
-        tasks[asked.name] = _task(asked, said, seed=seed) | {
-            'examples': _examples(asked, said, examples, show)
-        }
+        tasks[asked.name] = _task(asked, said, seed=seed) | {'examples': _examples(asked, said, examples, show)}
     out: dict[str, Any] = {}
     for group in GROUPS:
         parts = [t[group] for t in tasks.values() if t.get(group)]

@@ -15,8 +15,8 @@ from typing import Any
 from flan_jax import errors
 from flan_jax.evaluation import scoreboard, svg
 from flan_jax.evaluation.page import Cell, Column, Markup, document, facts, fold, missing, table, tag, tree
-from flan_jax.evaluation.scoreboard import GROUPS, is_number, percent
-from flan_jax.evaluation.svg import Line
+from flan_jax.evaluation.scoreboard import GROUPS, count, percent
+from flan_jax.evaluation.svg import Line, is_number
 
 FILE = 'report.html'
 
@@ -218,18 +218,22 @@ def _figure(run: _Run, title: str, name: str, *, smooth: bool = True, log: bool 
     log = log and bool(values) and max(values) > 10 * statistics.median(values)
     lines = [Line('each line' if smooth else name.replace('_', ' '), points, thin=smooth)]
     if smooth:
-        lines.append(Line('smoothed', svg.smoothed(points)))
+        lines.append(Line('smoothed', svg.smoothed(points, log=log)))
     return _framed(title + (', logarithmic' if log else ''), svg.line_chart(lines, label=title, log=log))
 
 
 def _evaluation_figure(run: _Run) -> Markup | None:
-    if not run.evaluations:
-        return None
+    scored = list(run.evaluations)
+    # The evaluation at the end of a run is in scores.json alone.
+    if scored and is_number(run.scores.get('step')) and run.scores['step'] > scored[-1]['step']:
+        scored.append(run.scores)
     lines = []
     for colour, (group, (title, _)) in enumerate(GROUPS.items()):
-        points = [(line['step'], (line.get(group) or {}).get('exact_match')) for line in run.evaluations]
+        points = [(line['step'], (line.get(group) or {}).get('exact_match')) for line in scored]
         if any(is_number(y) for _, y in points):
             lines.append(Line(title, points, colour=colour, marked=True))
+    if not lines:
+        return None
     legend = [tag('span', tag('span', class_=f'key-mark s{line.colour}'), line.name, class_='legend') for line in lines]
     chart = svg.line_chart(lines, label='Exact match by group', bounds=(0.0, 1.0))
     return _framed('Exact match', chart, legend=legend)
@@ -245,11 +249,11 @@ def _mixture(run: _Run) -> Markup:
     if not plan:
         return missing('No data: the run has no plan.json.')
     counts = {name: plan.get(name) for name in ('rows', 'steps', 'steps_per_epoch', 'epochs', 'batch_rows')}
-    shown = {name.replace('_', ' '): _count(value) for name, value in counts.items() if value is not None}
+    shown = {name.replace('_', ' '): count(value) for name, value in counts.items() if value is not None}
     shown |= {
         'tokens in a row': ' + '.join(map(str, plan.get('row_tokens') or [])) or None,
         'filled, %': ' + '.join(map(percent, plan.get('fill') or [])) or None,
-        'supervised positions in a batch': _count(plan.get('supervised_positions')),
+        'supervised positions in a batch': count(plan.get('supervised_positions')),
         'fingerprint': plan.get('fingerprint'),
     }
     notes = [tag('div', warning, class_='warning') for warning in plan.get('warnings') or []]
@@ -262,9 +266,8 @@ def _mixture(run: _Run) -> Markup:
         return tag('div', facts(shown), notes, missing('The plan lists no tasks.'))
     legend = tag(
         'p',
-        'Rates are shares of the examples drawn, in per cent: ',
+        tag('span', 'Rates are shares of the examples drawn, in per cent:'),
         tag('span', tag('span', class_='key-mark s0'), 'asked for'),
-        ' \u2003 ',
         tag('span', tag('span', class_='key-mark s1'), 'realised'),
         class_='legend',
     )
@@ -298,15 +301,16 @@ def _rates(rows: Sequence[Mapping[str, Any]], *, name: str) -> Markup:
     both = [row.get(key) for row in rows for key in ('asked_rate', 'realised_rate')]
     most = max([value for value in both if is_number(value)], default=0.0) or 1.0
     shares = ('token_share', 'supervised_share')
-    counts = ('available', 'dropped', 'examples', 'tokens', 'supervised_tokens')
+    counts = ('available', 'dropped', 'examples')
+    tokens = ('tokens', 'supervised_tokens')
     columns = [
         Column(name),
         Column('cluster') if name == 'task' else Column('tasks', number=True),
         Column('asked', number=True),
         Column('realised', number=True),
-        Column('asked and realised', number=True, width='160px', title='sorts by their difference'),
+        Column('asked and realised', number=True, width='96px', title='sorts by their difference'),
         *(Column(f'{key.replace("_", " ")}, %', number=True) for key in shares),
-        *(Column(key.replace('_', ' '), number=True) for key in counts),
+        *(Column(key.replace('_', ' '), number=True) for key in counts + tokens),
         Column('epochs', number=True, title='examples drawn per example available'),
     ]
     lines = []
@@ -323,20 +327,15 @@ def _rates(rows: Sequence[Mapping[str, Any]], *, name: str) -> Markup:
                 *(Cell(f'{100 * r:.2f}' if is_number(r) else '–', r) for r in (asked, realised)),
                 Cell(Markup(bars), abs(asked - realised) if known else None),
                 *(Cell(percent(row.get(key)), row.get(key)) for key in shares),
-                *(Cell(_count(row.get(key)) or '–', row.get(key)) for key in counts),
+                *(Cell(count(row.get(key)), row.get(key)) for key in counts),
+                *(Cell(svg.short(row[key]) if is_number(row.get(key)) else '–', row.get(key)) for key in tokens),
                 Cell(f'{epochs:.2f}' if is_number(epochs) else '–', epochs),
             ]
         )
     return table(columns, lines)
 
 
-def _count(value: Any) -> str | None:
-    if is_number(value):
-        return f'{value:,}' if isinstance(value, int) else f'{value:,.4g}'
-    return None if value is None else str(value)
-
-
 def _configuration(run: _Run) -> Markup:
     config = tree(run.config) if run.config else missing('No data: the run has no config.json.')
     environment = tree(run.environment) if run.environment else missing('No data: the run has no environment.json.')
-    return tag('div', fold('Configuration', config), fold('Environment', environment))
+    return tag('div', fold('Resolved configuration', config), fold('Environment', environment))

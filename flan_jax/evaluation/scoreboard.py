@@ -1,11 +1,11 @@
 """The report's part on scores: groups, clusters, tasks with the spread over templates, and examples."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flan_jax.evaluation import svg
 from flan_jax.evaluation.page import Cell, Column, Markup, fold, missing, table, tag
+from flan_jax.evaluation.svg import is_number
 
 GROUPS = {
     'held_in': ('Held-in', 'trained tasks, templates that training saw'),
@@ -27,14 +27,20 @@ def between(interval: Sequence[float] | None) -> str:
     """An interval in per cent, '' if there is none.
 
     >>> between([0.5, 0.75])
-    '50.0 to 75.0'
+    '50.0–75.0'
     """
-    return f'{percent(interval[0])} to {percent(interval[1])}' if interval else ''
+    return f'{percent(interval[0])}–{percent(interval[1])}' if interval else ''
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+def count(value: Any) -> str:
+    """A count with commas, or whatever stands in its place.
+
+    >>> count(12000), count(2.4631), count(None)
+    ('12,000', '2.463', '–')
+    """
+    if is_number(value):
+        return f'{value:,}' if isinstance(value, int) else f'{value:,.4g}'
+    return '–' if value is None else str(value)
 
 
 def scored_part(task: Mapping[str, Any], group: str) -> Mapping[str, Any]:
@@ -51,7 +57,8 @@ def groups(scores: Mapping[str, Any]) -> Markup:
             cards.append(tag('div', tag('strong', name), missing('No such tasks were evaluated.')))
             continue
         interval = part.get('interval')
-        value = part.get('exact_match')
+        value, own = part.get('exact_match'), part.get('score')
+        differs = is_number(own) and percent(own) != percent(value)
         cards.append(
             tag(
                 'div',
@@ -62,8 +69,9 @@ def groups(scores: Mapping[str, Any]) -> Markup:
                 tag(
                     'div',
                     f'constant answer {percent(part.get("constant_baseline"))} · copying '
-                    f'{percent(part.get("copy_baseline"))} · {part.get("tasks", "?")} tasks, '
-                    f'{part.get("examples", "?")} examples',
+                    f'{percent(part.get("copy_baseline"))} · {count(part.get("tasks"))} tasks, '
+                    f'{count(part.get("examples"))} examples'
+                    + (f" · by the tasks' own metrics {percent(own)}" if differs else ''),
                     class_='soft small',
                 ),
             )
@@ -108,9 +116,7 @@ def clusters(scores: Mapping[str, Any]) -> Markup:
     legend = tag(
         'p',
         tag('span', tag('span', class_='key-mark s0'), 'trained'),
-        ' \u2003 ',
         tag('span', tag('span', class_='key-mark s2'), 'held out'),
-        ' \u2003 ',
         tag('span', tag('span', class_='key-mark dash'), 'constant answer'),
         class_='legend',
     )
@@ -148,18 +154,16 @@ def tasks(scores: Mapping[str, Any]) -> Markup:
         Column('held-out cluster', number=True, title='exact match, unseen task'),
         Column('constant', number=True, title='exact match of always giving the most frequent answer'),
         Column('copy', number=True, title='exact match of repeating the best field of the prompt'),
-        Column('templates, 0 to 100', number=True, width='150px', title='sorts by the spread over templates'),
-        Column('spread', number=True, title='best template minus worst'),
+        Column('templates, 0 to 100', number=True, width='130px', title='sorts by the spread over templates'),
+        Column('spread', number=True, title='best template minus worst; below, the worst and the best'),
         Column('examples', number=True),
     ]
     rows = [_task_row(name, task) for name, task in sorted(found.items(), key=lambda item: _place(*item))]
     legend = tag(
         'p',
-        'Exact match in per cent. Templates: ',
+        tag('span', 'Exact match in per cent. Templates:'),
         tag('span', tag('span', class_='key-mark s0'), 'seen in training'),
-        ' \u2003 ',
         tag('span', tag('span', class_='key-mark ring s1'), 'not seen'),
-        ' \u2003 ',
         tag('span', tag('span', class_='key-mark dash'), 'constant answer'),
         class_='legend',
     )
@@ -179,7 +183,7 @@ def _task_row(name: str, task: Mapping[str, Any]) -> list[Cell]:
     known = {t: v for t, (v, _) in values.items() if is_number(v)}
     spread = max(known.values()) - min(known.values()) if known else None
     best, worst = (max(known, key=known.get), min(known, key=known.get)) if known else (None, None)
-    extremes = tag('span', f'best {best}, worst {worst}', class_='soft small') if len(known) > 1 else None
+    extremes = tag('span', f'{worst} … {best}', class_='soft small') if len(known) > 1 else None
     parts = {group: scored_part(task, group) for group in GROUPS}
     examples = sum(part.get('examples') or 0 for part in parts.values())
     trimmed = task.get('trimmed')

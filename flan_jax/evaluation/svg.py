@@ -7,11 +7,12 @@ while strokes and circles keep their size.
 
 import dataclasses
 import html
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
 WIDTH, HEIGHT = 400, 210  # of a line chart, in its own units
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 10, 8, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 18, 8, 26
 _MOST_POINTS = 400  # vertices of a line: the chart is no wider than that
 
 
@@ -34,23 +35,34 @@ class Line:
     marked: bool = False
 
 
-def smoothed(points: Sequence[tuple[float, float | None]], *, share: float = 0.04) -> list[tuple[float, float]]:
+def is_number(value: object) -> bool:
+    """Whether it is a finite number."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def smoothed(
+    points: Sequence[tuple[float, float | None]], *, share: float = 0.04, log: bool = False
+) -> list[tuple[float, float]]:
     """Means over a centred window of that share of the points; points that are no number are left out.
 
     The window is cut alike on both sides near the ends, so a straight line stays where it is.
 
     >>> smoothed([(1, 0.0), (2, 3.0), (3, 6.0), (4, 6.0)], share=0.5)
     [(1, 0.0), (2, 3.0), (3, 5.0), (4, 6.0)]
+
+    Args:
+      points: (x, y).
+      share: of the points in a window.
+      log: geometric means, which a lone spike moves little; values that are not above 0 are left out.
     """
-    kept = [(x, y) for x, y in points if _finite(y)]
-    sums = [0.0]
-    for _, y in kept:
-        sums.append(sums[-1] + y)
+    kept = [(x, math.log(y) if log else y) for x, y in points if is_number(y) and (y > 0 or not log)]
     half = int(len(kept) * share / 2)
+    sums = [0.0, *itertools.accumulate(y for _, y in kept)]
     out = []
     for i, (x, _) in enumerate(kept):
         reach = min(half, i, len(kept) - 1 - i)
-        out.append((x, (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)))
+        mean = (sums[i + reach + 1] - sums[i - reach]) / (2 * reach + 1)
+        out.append((x, math.exp(mean) if log else mean))
     return out
 
 
@@ -62,7 +74,7 @@ def thinned(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, f
     out: list[tuple[float, float | None]] = []
     for begin in range(0, len(points), size):
         stretch = points[begin : begin + size]
-        finite = [p for p in stretch if _finite(p[1])]
+        finite = [p for p in stretch if is_number(p[1])]
         if not finite:
             out.append(stretch[0])
             continue
@@ -114,7 +126,7 @@ def line_chart(
       bounds: of y; by default those of the points.
     """
     drawn = [dataclasses.replace(line, points=thinned(line.points)) for line in lines]
-    finite = [p for line in drawn for p in line.points if _finite(p[1])]
+    finite = [p for line in drawn for p in line.points if is_number(p[1])]
     if not finite:
         return ''
     xs, ys = [x for x, _ in finite], [y for _, y in finite]
@@ -160,7 +172,7 @@ def _drawn(line: Line, place) -> str:
     runs: list[list[str]] = [[]]
     circles = []
     for x, y in line.points:
-        if not _finite(y):
+        if not is_number(y):
             runs.append([])
             continue
         px, py = place(x, y)
@@ -187,11 +199,11 @@ def bar(
 ) -> str:
     """A bar from 0 to 1 with a whisker for its interval and a tick for a baseline."""
     parts = ['<rect class="track" x="0" y="4" width="100%" height="10" rx="2"/>']
-    if _finite(value):
+    if is_number(value):
         parts.append(f'<rect class="s{colour}" x="0" y="4" width="{_percent(value)}" height="10" rx="2"/>')
-    if _finite(tick):
+    if is_number(tick):
         parts.append(f'<line class="baseline" x1="{_percent(tick)}" x2="{_percent(tick)}" y1="0" y2="18"/>')
-    if interval and all(map(_finite, interval)):
+    if interval and all(map(is_number, interval)):
         low, high = (_percent(end) for end in interval)
         parts.append(f'<line class="whisker" x1="{low}" x2="{high}" y1="9" y2="9"/>')
         parts += [f'<line class="whisker" x1="{end}" x2="{end}" y1="5.5" y2="12.5"/>' for end in (low, high)]
@@ -203,7 +215,7 @@ def pair_of_bars(first: float | None, second: float | None) -> str:
     parts = ''.join(
         f'<rect class="s{i}" x="0" y="{2 + 8 * i}" width="{_percent(value)}" height="6" rx="1"/>'
         for i, value in enumerate((first, second))
-        if _finite(value)
+        if is_number(value)
     )
     return f'<svg class="bar" height="18" width="100%" aria-hidden="true">{parts}</svg>'
 
@@ -214,11 +226,11 @@ def dots(values: Mapping[str, tuple[float | None, bool]], *, tick: float | None 
     Equal values lie side by side in height, so that none hides another.
     """
     parts = ['<line class="grid" x1="0" x2="100%" y1="13" y2="13"/>']
-    if _finite(tick):
+    if is_number(tick):
         parts.append(f'<line class="baseline" x1="{_percent(tick)}" x2="{_percent(tick)}" y1="4" y2="22"/>')
     level: dict[int, int] = {}
     for name, (value, hollow) in sorted(values.items()):
-        if not _finite(value):
+        if not is_number(value):
             continue
         place = round(value * 40)
         seen = level[place] = level.get(place, 0) + 1
@@ -234,10 +246,6 @@ def dots(values: Mapping[str, tuple[float | None, bool]], *, tick: float | None 
 
 def _percent(value: float) -> str:
     return f'{100 * min(max(value, 0.0), 1.0):.2f}%'
-
-
-def _finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:

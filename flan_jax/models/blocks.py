@@ -70,9 +70,7 @@ class Block(nnx.Module):
             rows = jnp.arange(x.shape[0])[:, None]
             cache = tuple(whole.at[layer, rows, around.positions].set(new) for whole, new in zip(cache, own))
             own = tuple(whole[layer] for whole in cache)
-        attended = self.attention(
-            normed, own, visibility=around.visibility, phases=around.phases, bias=around.bias
-        )
+        attended = self.attention(normed, own, visibility=around.visibility, phases=around.phases, bias=around.bias)
         x = constrain(x + dropout(attended, self.dropout, keys[0]), ('batch', 'length', 'width'))
         if self.cross is not None:
             cross = self.cross.project(around.encoded) if cross is None else cross

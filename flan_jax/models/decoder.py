@@ -18,9 +18,8 @@ class Decoder(nnx.Module):
 
     def __init__(self, config: ModelConfig, execution: ExecutionConfig, *, rngs: nnx.Rngs):
         self.embedding = Embedding(config, rngs=rngs)
-        self.relative_bias = None
-        if config.positions == 'relative_bias':
-            self.relative_bias = positions.RelativeBias(config, causal=True, rngs=rngs)
+        relative = config.positions == 'relative_bias'
+        self.relative_bias = positions.RelativeBias(config, causal=True, rngs=rngs) if relative else None
         self.stack = Stack(config, execution, layers=config.layers, rngs=rngs)
         self.head = None if config.tied_embeddings else Head(config, rngs=rngs)
         self.config = config

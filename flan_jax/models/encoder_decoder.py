@@ -72,9 +72,7 @@ class EncoderDecoder(nnx.Module):
         length = cache[0].shape[2]
         bias = self.decoder_bias(at, jnp.arange(length)[None])
         cross_visibility = attention.packed(jnp.ones_like(tokens), encoder_segments, causal=False)
-        around = Surroundings(
-            attention.cached(at, length), bias=bias, cross_visibility=cross_visibility, positions=at
-        )
+        around = Surroundings(attention.cached(at, length), bias=bias, cross_visibility=cross_visibility, positions=at)
         return self.decoder(self._embed(tokens), around, cache=cache, cross=cross)
 
     def logits(self, hidden: Float[Array, '*B D']) -> Float[Array, '*B V']:

@@ -15,11 +15,11 @@ Initialiser = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
 
 # What backward keeps of a block; the rest is computed again. Bytes a token and block, in units of the compute dtype:
 #   none       everything;
-#   minimal    the results of the large products: 2NH + 2KH + 2F + D;
+#   minimal    the results of the large products: 2NH + 2KH + 2F;
 #   attention  only what attention reads and gives: 2NH + 2KH;
 #   full       nothing but the block's input.
 POLICIES = {
-    'minimal': jax.checkpoint_policies.save_only_these_names('query', 'key', 'value', 'attended', 'gate', 'up', 'mixed'),
+    'minimal': jax.checkpoint_policies.save_only_these_names('query', 'key', 'value', 'attended', 'gate', 'up'),
     'attention': jax.checkpoint_policies.save_only_these_names('query', 'key', 'value', 'attended'),
     'full': jax.checkpoint_policies.nothing_saveable,
 }
@@ -43,7 +43,7 @@ def weight(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], init: 
     """One weight: shape, logical axes (see `parallel.axes`) and initialiser, in f32."""
     if len(shape) != len(axes):
         raise ValueError(f'a weight of shape {shape} needs {len(shape)} axis names, has {axes}')
-    return nnx.Param(init(rngs.params(), shape, jnp.float32), axes=axes)
+    return nnx.Param(init(rngs.params(), shape, jnp.dtype(jnp.float32)), axes=axes)
 
 
 def dropout(x: Array, rate: float, key: jax.Array | None) -> Array:

@@ -19,7 +19,8 @@ def rope_phases(positions: Int[Array, 'B T'], *, width: int, theta: float) -> tu
       (cos, sin), each f32[B T H/2].
     """
     frequencies = theta ** -(np.arange(0, width, 2, dtype=np.float64) / width)
-    phases = jnp.einsum('BT,h->BTh', positions.astype(jnp.float32), jnp.asarray(frequencies, jnp.float32))
+    # No einsum: without a contraction it is still a matrix product to XLA, and a TPU rounds its operands to bf16.
+    phases = positions.astype(jnp.float32)[:, :, None] * jnp.asarray(frequencies, jnp.float32)[None, None]
     return jnp.cos(phases), jnp.sin(phases)
 
 
@@ -30,9 +31,7 @@ def rotate(x: Float[Array, 'B T N H'], phases: tuple[Array, Array]) -> Float[Arr
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
 
 
-def relative_buckets(
-    distance: Int[Array, '*B'], *, buckets: int, max_distance: int, causal: bool
-) -> Int[Array, '*B']:
+def relative_buckets(distance: Int[Array, '*B'], *, buckets: int, max_distance: int, causal: bool) -> Int[Array, '*B']:
     """T5's bucket of key position minus query position (Raffel et al. 2020, section 2.1).
 
     Near distances have a bucket each, far ones share logarithmically wider buckets. Both directions get half of the
@@ -62,8 +61,8 @@ class RelativeBias(nnx.Module):
         self.max_distance = config.relative_max_distance
         self.causal = causal
 
-    def __call__(self, query: Int[Array, 'B T'], key: Int[Array, 'B S']) -> Float[Array, 'B N T S']:
-        """Positions of queries and keys -> f32 bias."""
+    def __call__(self, query: Int[Array, 'B T'], key: Int[Array, '#B S']) -> Float[Array, 'B N T S']:
+        """Positions of queries and keys (one row of them may serve all queries) -> f32 bias."""
         distance = key[:, None, :] - query[:, :, None]
         buckets, _ = self.table.shape
         bucket = relative_buckets(distance, buckets=buckets, max_distance=self.max_distance, causal=self.causal)

@@ -33,7 +33,7 @@ PRESETS: dict[str, ModelConfig] = {
     't5_1_1_small': _t5(512, 1024, 8, 6),
     't5_1_1_base': _t5(768, 2048, 12, 12),
     't5_1_1_large': _t5(1024, 2816, 24, 16),
-    # Grattafiori et al. 2024, the 1 B text model; Ben Allal et al. 2025.
+    # Grattafiori et al. 2024, the shape of the 1 B text model, its RoPE unscaled; Ben Allal et al. 2025.
     'llama3_1b': dataclasses.replace(
         _llama(2048, 8192, 16, heads=32, kv_heads=8, vocab_size=128_256), rope_theta=500_000.0
     ),

@@ -20,26 +20,32 @@ def splash(
     *,
     segments: tuple[Int[Array, 'B T'], Int[Array, 'B S']],
     causal: bool,
+    name: str | None = None,
     interpret: bool = False,
 ) -> Float[Array, 'B T N H']:
     """Attention among equal segments, on a TPU; with `interpret`, slowly anywhere.
 
     Rows are padded to whole blocks. If a mesh is set, each device runs the kernel on its rows, heads and queries, as
     XLA cannot split it.
+
+    Args:
+      name: for `jax.checkpoint`'s policies, of what the backward pass needs besides the arguments.
     """
     mesh = jax.sharding.get_abstract_mesh()
     tensor, context = (1, 1) if mesh.empty else (mesh.shape['tensor'], mesh.shape['context'])
     length = query.shape[1]
-    query_segments, key_segments = segments
-    query, query_segments = _whole(query, query_segments, LANES * context)
-    key, key_segments = _whole(key, key_segments, LANES)
-    value, _ = _whole(value, key_segments, LANES)
+    # Tokens that fill up a block have a segment of their own.
+    query, key, value = (_whole(query, LANES * context), _whole(key, LANES), _whole(value, LANES))
+    segments = (_whole(segments[0], LANES * context, fill=-1), _whole(segments[1], LANES, fill=-1))
     shape = (query.shape[1], key.shape[1])
     kernel = kernels.make_splash_mha(
-        mask=masks.MultiHeadMask([(masks.CausalMask if causal else masks.FullMask)(shape)] * (query.shape[2] // tensor)),
+        mask=masks.MultiHeadMask(
+            [(masks.CausalMask if causal else masks.FullMask)(shape)] * (query.shape[2] // tensor)
+        ),
         block_sizes=_block_sizes(shape[0] // context, shape[1]),
         head_shards=1,
         q_seq_shards=context,
+        residual_checkpoint_name=name,
         interpret=interpret,
     )
 
@@ -47,10 +53,13 @@ def splash(
         query, key, value = (jnp.einsum('BTNH->BNTH', x) for x in (query, key, value))
         return jnp.einsum('BNTH->BTNH', jax.vmap(kernel)(query, key, value, kernels.SegmentIds(*segments)))
 
-    operands = (kernel, query, key, value, (query_segments, key_segments))
+    operands = (kernel, query, key, value, segments)
     if mesh.empty:
         return run(*operands)[:, :length]
-    queries, keys = axes.spec(('batch', 'length', 'heads', 'head')), axes.spec(('batch', 'position', 'kv_heads', 'head'))
+    queries, keys = (
+        axes.spec(('batch', 'length', 'heads', 'head')),
+        axes.spec(('batch', 'position', 'kv_heads', 'head')),
+    )
     specs = (
         kernel.manual_sharding_spec(NamedSharding(mesh, PartitionSpec(None, *axes.spec(('length',))))),
         queries, keys, keys, (axes.spec(('batch', 'length')), axes.spec(('batch', 'position'))),
@@ -59,13 +68,10 @@ def splash(
     return jax.shard_map(run, in_specs=specs, out_specs=queries, check_vma=False)(*operands)[:, :length]
 
 
-def _whole(x: Float[Array, 'B T N H'], segments: Int[Array, 'B T'], unit: int) -> tuple[Array, Array]:
-    """Pads a row to a multiple of `unit` tokens with a segment of their own."""
-    pad = -x.shape[1] % unit
-    return (
-        jnp.pad(x, [(0, 0), (0, pad), (0, 0), (0, 0)]),
-        jnp.pad(segments, [(0, 0), (0, pad)], constant_values=-1) if segments.shape[1] != x.shape[1] + pad else segments,
-    )
+def _whole(x: Array, unit: int, *, fill: int = 0) -> Array:
+    """Pads the second axis to a multiple of `unit`."""
+    pad = [(0, 0), (0, -x.shape[1] % unit)] + [(0, 0)] * (x.ndim - 2)
+    return jnp.pad(x, pad, constant_values=fill)
 
 
 def _block_sizes(queries: int, keys: int) -> kernels.BlockSizes:

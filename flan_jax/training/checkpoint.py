@@ -116,9 +116,7 @@ class Checkpoints:
             )
         targets = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, placed)
         try:
-            items = self._manager.restore(
-                step, args=ocp.args.Composite(state=ocp.args.StandardRestore(vars(targets)))
-            )
+            items = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(vars(targets))))
         except Exception as e:
             raise errors.CheckpointError(
                 f'checkpoint {self.path}/{step} cannot be read as this model and optimizer: {e}; '

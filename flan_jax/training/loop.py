@@ -80,13 +80,13 @@ def fit(run: Run, state: TrainState, step: Step, batches: Iterable[Batch]) -> tu
             if run.evaluate is not None and not last and _due(done, config.evaluation.every_steps):
                 scores = _evaluate(run, state, done, clock)
             if last or stop or scores is not None or _due(done, config.checkpoint.every_steps):
-                # A step that changed nothing is no place to come back to; the counter in the state tells on restart.
+                if pending is not None:  # a line that is not written before its checkpoint could be lost for good
+                    _report(run, *pending, clock)
+                    pending = None
                 score = scores and scores[config.checkpoint.best_score]['exact_match']
                 run.checkpoints.save(state, run.describe(done), score=score)
             if stop and not last:
                 break
-        if pending is not None:
-            _report(run, *pending, clock)
     run.checkpoints.finish()
     return state, done < run.steps
 

@@ -64,9 +64,7 @@ def make(config: OptimizerConfig, axes: Axes, *, steps: int) -> tuple[optax.Grad
     decayed = _map(lambda a: not set(a) & {'norm', 'buckets'}, axes)
     match config.name:
         case 'adamw':
-            tx = optax.adamw(
-                rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed
-            )
+            tx = optax.adamw(rate, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed)
         case 'lion':
             tx = optax.lion(rate, config.b1, config.b2, weight_decay=config.weight_decay, mask=decayed)
         case 'adafactor':

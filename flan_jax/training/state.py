@@ -53,9 +53,7 @@ def skeleton(model: ModelConfig, execution: ExecutionConfig) -> Skeleton:
     """Shapes and axes of a model; allocates nothing."""
     abstract = nnx.eval_shape(lambda: presets.build(model, execution, key=jax.random.key(0)))
     graph, state = nnx.split(abstract)
-    variables = jax.tree.map(
-        lambda v: v.get_metadata('axes'), state, is_leaf=lambda v: isinstance(v, nnx.Variable)
-    )
+    variables = jax.tree.map(lambda v: v.get_metadata('axes'), state, is_leaf=lambda v: isinstance(v, nnx.Variable))
     return Skeleton(graph, nnx.to_pure_dict(state), _plain(variables))
 
 

@@ -18,9 +18,7 @@ from flan_jax.training.state import TrainState
 Metrics = dict[str, jax.Array]
 
 
-def microbatch_sums(
-    params: Any, graph: Any, part: Batch, key: jax.Array | None, *, training: TrainingConfig
-) -> Sums:
+def microbatch_sums(params: Any, graph: Any, part: Batch, key: jax.Array | None, *, training: TrainingConfig) -> Sums:
     """Loss sums of one microbatch (a `Batch` without its leading axis)."""
     model = nnx.merge(graph, params)
     sides = (part.rows,) if part.encoder is None else (part.rows, part.encoder)
@@ -112,7 +110,9 @@ def make(
             'z_loss': sums.z / tokens,
             'accuracy': sums.correct / tokens,
             'supervised_tokens': sums.weight,
-            'tokens': sum(jnp.sum(r.segments > 0, dtype=jnp.int32) for r in (batch.rows, batch.encoder) if r is not None),
+            'tokens': sum(
+                jnp.sum(r.segments > 0, dtype=jnp.int32) for r in (batch.rows, batch.encoder) if r is not None
+            ),
             'gradient_norm': norm,
             'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
             'nonfinite': nonfinite,
