@@ -39,12 +39,20 @@ def run(main: Callable[[Sequence[str]], None], *, resolved: bool = False) -> Non
 def _parse(argv: Sequence[str]) -> list[str]:
     """absl's parser; a misspelt or mistyped knob is told in one line, with the nearest right name."""
     try:
+        off, rest = [], list(argv[:1])
         for argument in argv[1:]:
-            if argument.startswith('--config.'):
-                config.check_name(argument.removeprefix('--config.').split('=')[0])
-        parsed = flags.FLAGS(argv)
+            name, _, value = argument.removeprefix('--config.').partition('=')
+            knob = argument.startswith('--config.')
+            if knob:
+                config.check_name(name)
+            if knob and value == 'None':  # of a number, ml_collections takes it for a misspelt one
+                off.append(name)
+            else:
+                rest.append(argument)
+        parsed = flags.FLAGS(rest)
         if flags.FLAGS.config is not None:
             flags.FLAGS.config.keys()  # a file that could not be loaded says so on the first look
+            flags.FLAGS.config.update_from_flattened_dict(dict.fromkeys(off))
         return parsed
     except errors.ConfigError as e:
         _fail(f'ConfigError: {e}', status=2)

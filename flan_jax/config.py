@@ -79,7 +79,7 @@ class ScheduleConfig:
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    name: Literal['adamw', 'adafactor', 'lion', 'muon'] = 'adamw'
+    name: Literal['adamw', 'adafactor', 'lion', 'muon'] = 'adamw'  # muon: for matrices, adamw for the rest
     learning_rate: float = 1e-3  # peak; for adafactor relative to each weight's own scale
     adam_learning_rate: float | None = None  # muon: for what is no matrix, and embeddings; None: the same
     b1: float = 0.9  # decay of the first moment (adamw, lion)
@@ -116,14 +116,14 @@ class CheckpointConfig:
     every_steps: int = 500  # steps between saves; one is always made at the end
     keep_last: int = 2  # newest checkpoints kept
     keep_best: int = 1  # besides, the best by `best_score`; 0: off
-    best_score: str = 'held_in'  # group of scores.json whose exact_match decides
+    best_score: Literal['held_in', 'held_out_templates', 'held_out_clusters'] = 'held_in'  # exact match of this group
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     every_steps: int | None = None  # during training; None: only at the end
     rows: int = 16  # source rows a task and template in evaluations during training; at the end: all prepared
-    at_end: bool = True
+    at_end: bool = True  # score everything prepared after the last step
     max_new_tokens: int = 32  # of a generated answer
     batch_tokens: int = 16_384  # tokens of one batch of prompts or options
     normalise: Literal['sum', 'token', 'byte'] = 'sum'  # how the likelihoods of options are compared
@@ -133,7 +133,7 @@ class EvaluationConfig:
 @dataclasses.dataclass(frozen=True)
 class TelemetryConfig:
     every_steps: int = 10  # steps between metric lines
-    tensorboard: bool = True
+    tensorboard: bool = True  # event files in the run directory, besides metrics.jsonl
     progress: bool = True  # bar on standard error
 
 
@@ -173,6 +173,7 @@ def check(config: Config) -> None:
       ConfigError: with the knobs, their values and the remedy.
     """
     training, model, mixture = config.training, config.model, config.mixture
+    _check_sizes(config)
     if (training.steps is None) == (training.epochs is None):
         raise errors.ConfigError(
             f'training.steps={training.steps} and training.epochs={training.epochs}: set exactly one of them'
@@ -186,7 +187,7 @@ def check(config: Config) -> None:
         raise errors.ConfigError(f'model.heads={model.heads} is no multiple of model.kv_heads={model.kv_heads}')
     if model.encoder_decoder and model.positions != 'relative_bias':
         raise errors.ConfigError(
-            f"model.positions={model.positions!r} with model.encoder_layers={model.encoder_layers}: "
+            f'model.positions={model.positions!r} with model.encoder_layers={model.encoder_layers}: '
             "an encoder-decoder needs 'relative_bias'"
         )
     if mixture.rule == 'weights' and len(mixture.weights) != len(mixture.members):
@@ -201,6 +202,22 @@ def check(config: Config) -> None:
             f'packing.row_tokens={config.packing.row_tokens} is shorter than an example may be: '
             f'data.max_inputs + data.max_targets = {longest}; raise the one or lower the others'
         )
+
+
+def _check_sizes(config: Config) -> None:
+    training, model, packing, evaluation = config.training, config.model, config.packing, config.evaluation
+    sizes = {
+        'training.steps': training.steps, 'training.batch_rows': training.batch_rows,
+        'training.microbatches': training.microbatches, 'training.loss_chunk': training.loss_chunk,
+        'model.layers': model.layers, 'model.heads': model.heads, 'model.kv_heads': model.kv_heads,
+        'packing.row_tokens': packing.row_tokens, 'packing.window': packing.window,
+        'evaluation.every_steps': evaluation.every_steps, 'evaluation.rows': evaluation.rows,
+        'evaluation.max_new_tokens': evaluation.max_new_tokens, 'evaluation.batch_tokens': evaluation.batch_tokens,
+        'checkpoint.every_steps': config.checkpoint.every_steps, 'telemetry.every_steps': config.telemetry.every_steps,
+    }  # fmt: skip
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise errors.ConfigError(f'{name}={size} must be at least 1')
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -251,6 +268,8 @@ def resolve(values: Mapping[str, Any], kind: type = Config, path: str = '') -> A
         if key not in known:
             raise errors.ConfigError(f'config has no {where!r}{errors.near(key, known)}')
         hint, value = hints[key], values[key]
+        if dataclasses.is_dataclass(hint) and (value is None or isinstance(value, str | int | float | list | tuple)):
+            raise errors.ConfigError(f'{where}={value!r} must be a mapping of knobs')
         out[key] = resolve(value, hint, f'{where}.') if dataclasses.is_dataclass(hint) else _coerce(value, hint, where)
     return kind(**out)
 

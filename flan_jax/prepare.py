@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flan_jax import errors
 from flan_jax.config import Config, resolve, to_dict
@@ -138,31 +139,40 @@ def _run(pool, function, jobs: Sequence[tuple], names: Sequence[str], progress: 
     from tqdm import tqdm
 
     failures = {}
-    futures = {pool.submit(function, *job): name for job, name in zip(jobs, names)}
+    futures = {pool.submit(_attempt, function, *job): name for job, name in zip(jobs, names)}
     bar = tqdm(total=len(futures), desc=f'prepare {unit}', disable=not progress or not futures, unit=unit[:-1])
     with bar:
         for future in concurrent.futures.as_completed(futures):
             try:
-                future.result()
-            except errors.FlanJaxError as e:
-                failures[futures[future]] = str(e)
-            except Exception as e:  # a task's own code may raise anything; it is reported by name
-                failures[futures[future]] = f'{type(e).__name__}: {e}'
+                _, failure = future.result()
+            except concurrent.futures.BrokenExecutor as e:
+                failure = f'its process ended or another one did: {e}'
+            if failure is not None:
+                failures[futures[future]] = failure
             bar.set_postfix_str(futures[future])
             bar.update()
     return failures
 
 
+def _attempt(function, *args) -> tuple[Any, str | None]:
+    """(result, None) or (None, why), in a worker: what a task's code raises may not survive the way to the parent."""
+    try:
+        return function(*args), None
+    except errors.FlanJaxError as e:
+        return None, str(e)
+    except Exception as e:
+        return None, f'{type(e).__name__}: {e}'
+
+
 def _train_vocabulary(config: Config, wanted: Needs, pool) -> None:
     names = sorted(wanted.selection.train)
-    futures = [pool.submit(_texts, to_dict(config), name) for name in names]
+    futures = [pool.submit(_attempt, _texts, to_dict(config), name) for name in names]
     texts: list[str] = []
     for name, future in zip(names, futures):
-        try:
-            texts += future.result()
-        except Exception as e:
-            if not config.data.keep_going:
-                raise errors.DataError(f'task {name!r} gives no text for the vocabulary: {e}') from e
+        found, failure = future.result()
+        if failure is not None and not config.data.keep_going:
+            raise errors.DataError(f'task {name!r} gives no text for the vocabulary: {failure}')
+        texts += found or []
     print(f'training a vocabulary of {config.vocabulary.train_size} pieces on {len(texts)} texts', file=sys.stderr)
     vocabulary.train(texts, wanted.vocabulary.path, size=config.vocabulary.train_size)
 
@@ -177,7 +187,8 @@ def _texts(values: dict, name: str) -> list[str]:
     render = request.renderer(config, task, Vocabulary('', ''))
     allowed = render.training_templates()
     out = []
-    for row_id, fields in seqio_tasks.fields_in(task, source, 'train', config.vocabulary.train_rows):
+    where = seqio_tasks.place_of(task, 'train', config.data.local_root)
+    for row_id, fields in seqio_tasks.fields_in(task, source, 'train', rows=config.vocabulary.train_rows, where=where):
         out += render.text(row_id, fields, allowed[row_id % len(allowed)], shots=0, training=True)
     return out
 
@@ -191,16 +202,18 @@ def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.Store
     source = seqio_tasks.source_of(task, local_root=config.data.local_root, tfds_dir=config.data.tfds_dir)
     exemplars = ()
     if config.format.shots or config.format.eval_shots:
-        exemplars = tuple(seqio_tasks.fields_in(task, source, 'train', seqio_tasks.EXEMPLAR_POOL))
+        where = seqio_tasks.place_of(task, 'train', config.data.local_root)
+        pool = seqio_tasks.fields_in(task, source, 'train', rows=seqio_tasks.EXEMPLAR_POOL, where=where)
+        exemplars = tuple(pool)
     render = dataclasses.replace(request.renderer(config, task, vocab), exemplars=exemplars)
     splits = []
     for split, kind in ask.splits.items():
         if split not in source.splits:
             continue
         account = seqio_tasks.Account()
-        local = seqio_tasks.local_file(task, split, config.data.local_root)
         ready = seqio_tasks.task_of(
-            render, split, source=source, account=account, where=str(local or f'{name}/{split}'),
+            render, split, source=source, account=account,
+            where=seqio_tasks.place_of(task, split, config.data.local_root),
             rows=config.data.train_rows if kind == 'train' else config.data.eval_rows,
         )  # fmt: skip
         splits.append((split, kind, *_counted(seqio_tasks.columns(ready, split, account), account)))
@@ -234,6 +247,7 @@ def main(argv: Sequence[str]) -> None:
     from absl import flags
 
     del argv
+    os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'  # a broken task is told by name; TensorFlow adds a page to it
     if flags.FLAGS.resolved:
         config = resolve(json.loads(pathlib.Path(flags.FLAGS.resolved).read_text()))
     else:

@@ -237,8 +237,8 @@ def warnings(summary: Mapping[str, Any]) -> list[str]:
     out = []
     if summary['steps'] < SMALL_RUN:
         out.append(
-            f'only {summary["steps"]} optimizer steps: {summary["examples"]} examples pack into {summary["rows"]} rows, '
-            f'{summary["batch_rows"]} a step; lower training.batch_rows or packing.row_tokens, or train longer'
+            f'only {summary["steps"]} optimizer steps: {summary["examples"]} examples pack into '
+            f'{summary["rows"]} rows, {summary["batch_rows"]} a step; lower training.batch_rows or packing.row_tokens, or train longer'
         )
     for task in summary['tasks']:
         if task['epochs'] > 10:
@@ -274,7 +274,7 @@ def make_judge(config: Config, graph: Any, mesh: jax.sharding.Mesh, stores: prep
     """What asks the model."""
     encoder_decoder, tokens = config.model.encoder_decoder, config.evaluation.batch_tokens
     return protocol.Judge(
-        Generator(graph, mesh, encoder_decoder, stores.vocabulary.eos_id, tokens),
+        Generator(graph, mesh, stores.vocabulary.eos_id, tokens),
         Scorer(graph, mesh, encoder_decoder, tokens),
         stores.vocabulary,
         config.evaluation,

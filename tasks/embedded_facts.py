@@ -3,11 +3,11 @@
 import random
 
 from tasks.embedded_instances import listed, mini
-from tasks.embedded_words import KIND_OF, KINDS, LETTERS, NAMES, NUMBERS, PLACES, THINGS, WITH_ARTICLE, WORDS
+from tasks.embedded_words import FEW_NAMES, KIND_OF, KINDS, LETTERS, NAMES, NUMBERS, PLACES, THINGS, WITH_ARTICLE, WORDS
 
 
 def _pairs(rng: random.Random, values: tuple[str, ...], count: int) -> dict[str, str]:
-    return dict(zip(rng.sample(NAMES, count), rng.sample(values, count), strict=True))
+    return dict(zip(rng.sample(FEW_NAMES, count), rng.sample(values, count), strict=True))
 
 
 def _table(pairs: dict[str, str]) -> str:

@@ -83,7 +83,7 @@ MIDDLE_WORD = mini(
 
 
 def _word_after(rng):
-    words = _words(rng, 3, 3)
+    words = rng.sample(KINDS['colour'] + KINDS['animal'], 3)  # few: which one is meant must be learned for each
     place = rng.randrange(2)
     return {'words': listed(words), 'word': words[place], 'answer': words[place + 1]}
 

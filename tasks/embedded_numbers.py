@@ -3,7 +3,7 @@
 import random
 
 from tasks.embedded_instances import listed, mini
-from tasks.embedded_words import NAMES, NUMBERS, THINGS, WORDS
+from tasks.embedded_words import FEW_NAMES, NAMES, NUMBERS, THINGS, WORDS
 
 
 def _story(rng: random.Random) -> dict[str, str]:
@@ -11,7 +11,7 @@ def _story(rng: random.Random) -> dict[str, str]:
 
 
 def _two_people(rng: random.Random) -> dict[str, str]:
-    name, other = rng.sample(NAMES, 2)
+    name, other = rng.sample(FEW_NAMES, 2)
     return {'name': name, 'other': other, 'things': rng.choice(THINGS)}
 
 
@@ -161,7 +161,7 @@ WHO_HAS_MORE = mini(
 
 
 def _oldest(rng):
-    ages = dict(zip(rng.sample(NAMES, 3), rng.sample(NUMBERS[1:], 3), strict=True))
+    ages = dict(zip(rng.sample(FEW_NAMES, 3), rng.sample(NUMBERS[1:], 3), strict=True))
     told = listed([f'{name} is {age}' for name, age in ages.items()])
     return {'ages': told, 'answer': max(ages, key=ages.__getitem__)}
 

@@ -22,6 +22,7 @@ KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}
 WORDS = tuple(KIND_OF)
 
 NAMES = ('ann', 'bob', 'cid', 'dan', 'eva', 'fay', 'gus', 'ida', 'jim', 'kim', 'leo', 'max')
+FEW_NAMES = NAMES[:5]  # where a name picks a fact, which must be learned for each pair of names
 THINGS = ('apples', 'books', 'coins', 'cups', 'eggs', 'pens', 'keys', 'balls', 'cards', 'stones', 'bags', 'shells')
 PLACES = ('park', 'shop', 'school', 'garden', 'kitchen', 'farm', 'mill', 'barn', 'office', 'hotel', 'forest', 'bank')
 LETTERS = ('B', 'F', 'K', 'M', 'R', 'T', 'X', 'Z')  # no A and no I: both are words of the instructions

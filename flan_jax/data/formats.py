@@ -153,8 +153,10 @@ class Renderer:
                 dropped['empty_target'] += 1
                 continue
             prefix = self.vocabulary.prefix
-            if self.decoder_only and not context and not prefix:
-                prefix = [self.vocabulary.pad_id]  # something must stand before the first predicted token
+            if not context and not prefix:
+                prefix = [
+                    self.vocabulary.pad_id
+                ]  # something must stand before the first predicted token, or be encoded
             target = [*target, self.vocabulary.eos_id]
             if len(target) > self.lengths.targets and training:
                 dropped['target_too_long'] += 1

@@ -67,7 +67,7 @@ def _first_set(words, start, n):
 
 
 @numba.njit(cache=True)
-def _best_fit(first, second, capacities, order, n, heads, words, row_of, nexts, room):
+def _best_fit(sizes, capacities, order, n, space, row_of):
     """Row of each example of a window; rows are kept in lists by what is left of the first side.
 
     With a second side, at most PROBES rows with the least room on the first are asked whether the second fits too.
@@ -76,6 +76,8 @@ def _best_fit(first, second, capacities, order, n, heads, words, row_of, nexts, 
       the number of rows.
     """
     probes = 64
+    first, second = sizes
+    heads, words, nexts, room = space
     heads[:] = -1
     words[:] = 0
     n_words = len(words)
@@ -121,12 +123,35 @@ def _best_fit(first, second, capacities, order, n, heads, words, row_of, nexts, 
 
 
 @numba.njit(cache=True)
-def pack_windows(first, second, capacities, counts, starts, seed, pack):
+def _members(counts, taken, members, member_task):
+    """A window's examples, the next ones of each task."""
+    n = 0
+    for k in range(len(counts)):
+        for _ in range(counts[k]):
+            members[n] = taken[k]
+            member_task[taken[k]] = k
+            taken[k] += 1
+            n += 1
+    return n
+
+
+@numba.njit(cache=True)
+def _scatter(rows, seed, order, places):
+    """Rows in shuffled order: places[r] is where row r goes."""
+    for r in range(rows):
+        order[r] = r
+    _shuffle(order, rows, seed)
+    for r in range(rows):
+        places[order[r]] = r
+
+
+@numba.njit(cache=True)
+def pack_windows(sizes, capacities, counts, starts, seed, pack):
     """Packs windows one after the other.
 
     Args:
-      first: int32[examples], tokens on the first (or only) side; examples lie task by task.
-      second: int32[examples] on the second side, or empty.
+      sizes: (int32[examples], int32[examples or 0]), tokens on the first (or only) and on the second side; examples
+        lie task by task.
       capacities: int64[2], tokens of a row on each side.
       counts: int64[windows, tasks], examples of each window.
       starts: int64[tasks], where each task's examples begin.
@@ -138,45 +163,31 @@ def pack_windows(first, second, capacities, counts, starts, seed, pack):
       task: int32[examples], their tasks.
       row_starts: int64[rows + 1].
     """
-    windows, tasks = counts.shape
-    total, largest = 0, 0
+    windows = len(counts)
+    total, largest = counts.sum(), 0
     for w in range(windows):
-        size = 0
-        for k in range(tasks):
-            size += counts[w, k]
-        total += size
-        largest = max(largest, size)
+        largest = max(largest, counts[w].sum())
     order, task = np.empty(total, np.int64), np.empty(total, np.int32)
     row_starts = np.zeros(total + 1, np.int64)
     members, member_task = np.empty(largest, np.int64), np.empty(total, np.int32)
     sorted_members, row_of = np.empty(largest, np.int64), np.empty(largest, np.int64)
     heads, words = np.empty(capacities[0] + 1, np.int64), np.empty((capacities[0] >> 6) + 1, np.uint64)
     nexts, room = np.empty(largest, np.int64), np.empty(largest, np.int64)
+    space = (heads, words, nexts, room)
     count = np.empty(capacities[0] + 2, np.int64)
     begins, places = np.empty(largest + 1, np.int64), np.empty(largest, np.int64)
     taken = starts.copy()
     done, rows_done = 0, 0
     for w in range(windows):
-        n = 0
-        for k in range(tasks):
-            for _ in range(counts[w, k]):
-                members[n] = taken[k]
-                member_task[taken[k]] = k
-                taken[k] += 1
-                n += 1
+        n = _members(counts[w], taken, members, member_task)
         if pack:
-            _longest_first(first, members, n, capacities[0], count, sorted_members)
-            rows = _best_fit(first, second, capacities, sorted_members, n, heads, words, row_of, nexts, room)
+            _longest_first(sizes[0], members, n, capacities[0], count, sorted_members)
+            rows = _best_fit(sizes, capacities, sorted_members, n, space, row_of)
         else:
             rows = n
             for i in range(n):
                 sorted_members[i], row_of[i] = members[i], i
-        # Rows in shuffled order: places[r] is where row r goes.
-        for r in range(rows):
-            nexts[r] = r
-        _shuffle(nexts, rows, _mix(seed ^ _mix(np.uint64(w))))
-        for r in range(rows):
-            places[nexts[r]] = r
+        _scatter(rows, _mix(seed ^ _mix(np.uint64(w))), nexts, places)
         begins[: rows + 1] = 0
         for i in range(n):
             begins[places[row_of[i]] + 1] += 1

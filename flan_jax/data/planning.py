@@ -14,6 +14,7 @@ Nothing is drawn at training time, so row i is known without reading any row bef
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -106,17 +107,17 @@ def make(
     Raises:
       DataError: a task with a rate has no example that fits a row, or none at all.
     """
-    names = tuple(recipe.rates)
     usable, dropped = _usable(recipe, lengths)
-    shares = np.array([recipe.rates[name] for name in names])
+    shares = np.array(list(recipe.rates.values()))
+    assemble = functools.partial(_assemble, recipe, usable, lengths, dropped=dropped, rows=rows)
     if epochs is not None:
         draws = round(epochs * recipe.epoch_examples)
-        return _assemble(recipe, names, usable, lengths, _counts(shares, draws, recipe.window), dropped, rows)
+        return assemble(counts=_counts(shares, draws, recipe.window))
     per_row = _examples_per_row(recipe, usable, lengths, shares)
     draws, wanted = recipe.window, rows * per_row
     while True:  # whole windows only: a short one would hold other rows than a longer plan has there
         draws = max(math.ceil(wanted / recipe.window) * recipe.window, draws + recipe.window)
-        plan = _assemble(recipe, names, usable, lengths, _counts(shares, draws, recipe.window), dropped, rows)
+        plan = assemble(counts=_counts(shares, draws, recipe.window))
         if len(plan) >= rows:
             return plan
         wanted = draws * 1.1 * rows / max(len(plan), 1)
@@ -173,14 +174,14 @@ def _sequence(recipe: Recipe, name: str, index: np.ndarray, count: int) -> np.nd
 
 def _assemble(
     recipe: Recipe,
-    names: tuple[str, ...],
     usable: Sequence[np.ndarray],
     lengths: Mapping[str, Lengths],
+    *,
     counts: np.ndarray,
     dropped: Mapping[str, int],
     rows: int | None,
 ) -> Plan:
-    totals = counts.sum(axis=0)
+    names, totals = tuple(recipe.rates), counts.sum(axis=0)
     sequences = [_sequence(recipe, *args) for args in zip(names, usable, totals.tolist())]
     starts = np.concatenate([[0], np.cumsum(totals)[:-1]]).astype(np.int64)
     example = np.concatenate(sequences).astype(np.int32)
@@ -195,7 +196,7 @@ def _assemble(
     first, second = sizes if len(sizes) == 2 else (sizes[0], np.zeros(0, np.int32))
     capacities = np.array([*recipe.row_tokens, 0][:2], np.int64)
     order, task, row_starts = packing.pack_windows(
-        first, second, capacities, counts, starts, np.uint64(recipe.seed), recipe.pack
+        (first, second), capacities, counts, starts, np.uint64(recipe.seed), recipe.pack
     )
     if rows is not None and len(row_starts) - 1 > rows:
         row_starts = row_starts[: rows + 1]

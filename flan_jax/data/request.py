@@ -12,7 +12,9 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -102,7 +104,7 @@ def request(config: Config, task: Task, vocabulary: Vocabulary) -> StoreRequest:
     digest = store.digest([
         _text_digest(config, task), store.FORMAT_VERSION, vocabulary.fingerprint, splits,
         [data.train_rows, data.eval_rows, data.max_inputs, data.max_targets, data.template_draws],
-        [form.eval_shots, config.model.encoder_decoder],
+        [form.eval_shots, config.model.encoder_decoder], task.cluster, list(task.metrics),
     ])  # fmt: skip
     return StoreRequest(task.name, digest, _source_digest(config, task), splits)
 
@@ -124,7 +126,7 @@ def renderer(config: Config, task: Task, vocabulary: Vocabulary) -> formats.Rend
 def _text_digest(config: Config, task: Task) -> str:
     """Of everything that decides the text of a task's examples, but for the rows."""
     form = dataclasses.asdict(config.format)
-    code = [_code_digest(module) for function in _functions(task) for module in _modules(function)]
+    code = [_described(function) for function in _functions(task)]
     return store.digest([formats.describe(task), code, form, config.seed, config.data.held_out_templates, _sizes(task)])
 
 
@@ -142,40 +144,65 @@ def _sizes(task: Task) -> Any:
     return dict(task.source.sizes) if isinstance(task.source, GeneratedSource) else None
 
 
-def _modules(function: Callable) -> list[str]:
-    """The modules whose code a function runs; a partial runs the functions it is given, too."""
-    if not isinstance(function, functools.partial):
-        return [function.__module__]
-    inner = [function.func, *function.args, *function.keywords.values()]
-    return [module for part in inner if callable(part) for module in _modules(part)]
+def _described(value: Any) -> Any:
+    """A function as JSON: the code it runs and, of a partial, all it is given; other values as they print."""
+    match value:
+        case functools.partial(func=function, args=args, keywords=keywords):
+            return ['partial', _described(function), _described(args), _described(keywords)]
+        case Mapping():
+            return [[_described(key), _described(inner)] for key, inner in value.items()]
+        case list() | tuple():
+            return [_described(inner) for inner in value]
+        case set() | frozenset():
+            return sorted(map(repr, value))
+        case _ if inspect.isroutine(value) or inspect.isclass(value):
+            return [value.__qualname__, _code_digest(value.__module__)]
+    return re.sub(r' at 0x[0-9a-f]+', '', repr(value))  # an address would differ in the next process
 
 
 @functools.cache
 def _code_digest(module: str) -> str:
-    """Of a module's file and of what it imports from its own package, so that an edit is never overlooked."""
+    """Of a module's file and of what it imports from its own package or folder, so that no edit is overlooked."""
     seen: dict[str, bytes] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        spec = importlib.util.find_spec(name)
-        if name in seen or spec is None or spec.origin is None or not spec.origin.endswith('.py'):
-            continue
-        seen[name] = pathlib.Path(spec.origin).read_bytes()
-        package = module.split('.')[0]
-        for node in ast.walk(ast.parse(seen[name])):
-            if isinstance(node, ast.ImportFrom) and (node.module or '').split('.')[0] == package:
-                waiting += [node.module, *(f'{node.module}.{a.name}' for a in node.names if _is_module(node, a))]
-            elif isinstance(node, ast.Import):
-                waiting += [a.name for a in node.names if a.name.split('.')[0] == package]
+        path = _file(name)
+        if name not in seen and path is not None:
+            seen[name] = path.read_bytes()
+            waiting += [other for other in _imports(name, seen[name]) if _beside(other, module)]
     joined = b''.join(hashlib.sha256(seen[name]).digest() for name in sorted(seen))
     return hashlib.sha256(joined).hexdigest()[:12]
 
 
-def _is_module(node: ast.ImportFrom, alias: ast.alias) -> bool:
-    parent = importlib.util.find_spec(node.module)
-    if parent is None or parent.submodule_search_locations is None:
-        return False
-    return importlib.util.find_spec(f'{node.module}.{alias.name}') is not None
+def _imports(module: str, code: bytes) -> list[str]:
+    """The modules, and what may be modules, that some code imports."""
+    package = importlib.util.find_spec(module).parent
+    out = []
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            base = importlib.util.resolve_name('.' * node.level + (node.module or ''), package)
+            out += [base, *(f'{base}.{alias.name}' for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            out += [alias.name for alias in node.names]
+    return out
+
+
+def _beside(other: str, module: str) -> bool:
+    """Whether a module is of the same package, or a file in the same folder; those of libraries are not followed."""
+    if other.split('.')[0] == module.split('.')[0]:
+        return True
+    path = _file(other) if '.' not in other else None
+    return path is not None and path.parent == _file(module).parent
+
+
+def _file(module: str) -> pathlib.Path | None:
+    """A module's source; None for what is no module, or has none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # a name in a module, `package.module.function`
+        return None
+    return pathlib.Path(spec.origin) if spec is not None and (spec.origin or '').endswith('.py') else None
 
 
 def _source_digest(config: Config, task: Task) -> str | None:

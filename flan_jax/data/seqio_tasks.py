@@ -10,6 +10,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -87,6 +88,11 @@ def local_file(task: Task, split: str, local_root: str | None) -> pathlib.Path |
     """The local rows of a split, if there."""
     path = pathlib.Path(local_root) / task.name / f'{split}.jsonl' if local_root else None
     return path if path and path.exists() else None
+
+
+def place_of(task: Task, split: str, local_root: str | None) -> str:
+    """How messages name a split: by its local file if there is one."""
+    return str(local_file(task, split, local_root) or f'{task.name}/{split}')
 
 
 def source_of(task: Task, *, local_root: str | None, tfds_dir: str | None) -> seqio.DataSource:
@@ -239,13 +245,22 @@ def task_of(
     )
 
 
-def fields_in(task: Task, source: seqio.DataSource, split: str, rows: int) -> list[tuple[int, Fields]]:
+def fields_in(task: Task, source: seqio.DataSource, split: str, *, rows: int, where: str) -> list[tuple[int, Fields]]:
     """The first rows of a split as template fields."""
     dataset = _to_json(task)(source.get_dataset(split, shuffle=False).take(rows))
     out, account = [], Account()
-    for batch in dataset.batch(ROWS_PER_CALL).as_numpy_iterator():
-        out += parse_rows(task, batch['row_id'], batch['row'], where=f'{task.name}/{split}', account=account)
+    try:
+        for batch in dataset.batch(ROWS_PER_CALL).as_numpy_iterator():
+            out += parse_rows(task, batch['row_id'], batch['row'], where=where, account=account)
+    except tf.errors.OpError as e:
+        raise errors.DataError(f'{where}: {_reason(e)}') from e
     return out
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """What the Python code said that TensorFlow ran, without its places in between."""
+    places = r'^(Error in user-defined function .* with iterator: \S+: )?(\{\{.*?\}\}\s*)*'
+    return re.sub(places, '', error.message.split('\nTraceback')[0])
 
 
 def columns(task: seqio.Task, split: str, account: Account) -> Iterator[dict[str, Any]]:
@@ -261,7 +276,7 @@ def columns(task: seqio.Task, split: str, account: Account) -> Iterator[dict[str
         except StopIteration:
             return
         except tf.errors.OpError as e:
-            raise account.failure or errors.DataError(f'task {task.name}: {e.message}') from e
+            raise account.failure or errors.DataError(f'task {task.name}: {_reason(e)}') from e
         yield _store_columns(batch)
 
 
@@ -289,7 +304,7 @@ def _store_columns(batch: Mapping[str, tf.Tensor | tf.RaggedTensor]) -> dict[str
 
 def register(task: seqio.Task, name: str) -> None:
     """Puts a task into SeqIO's registry under `name`, so that `seqio.get_mixture_or_task` finds it."""
-    seqio.TaskRegistry.add_provider(name, task)
+    seqio.TaskRegistry.add_provider(name, task.replace(name=name))  # a mixture looks rates up by the task's own name
 
 
 def register_mixture(name: str, rates: Mapping[str, float]) -> None:

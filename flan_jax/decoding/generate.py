@@ -16,13 +16,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Int
 
+from flan_jax import errors
 from flan_jax.batch import Rows
 from flan_jax.data.loader import place
-from flan_jax.decoding.score import bucket
+from flan_jax.decoding.score import Ids, bucket
 from flan_jax.parallel import distributed
 
 
-@functools.partial(jax.jit, static_argnames=('graph', 'new', 'eos', 'encoder_decoder'))
+@functools.partial(jax.jit, static_argnames=('graph', 'new', 'eos'))
 def _greedy(
     params: Any,
     tokens: Int[Array, 'B T'],
@@ -31,13 +32,12 @@ def _greedy(
     graph: Any,
     new: int,
     eos: int,
-    encoder_decoder: bool,
 ) -> Int[Array, 'B N']:
     """The most likely next token, `new` times or until every row has written EOS; 0 after a row's EOS."""
     model = nnx.merge(graph, params)
     batch, width = tokens.shape
     places = jnp.broadcast_to(jnp.arange(width, dtype=jnp.int32)[None], tokens.shape)
-    if encoder_decoder:
+    if model.config.encoder_decoder:
         segments = (places < lengths).astype(jnp.int32)
         cross = model.project_cross(model.encode(Rows(tokens, segments, places)))
         extend = functools.partial(model.extend, cross=cross, encoder_segments=segments)
@@ -80,26 +80,31 @@ class Generator:
     Attributes:
       graph: of the model.
       mesh: devices; rows are split over its batch axes.
-      encoder_decoder: whether prompts go to an encoder.
       eos: id that ends an answer.
       batch_tokens: tokens of a batch, prompts and answers.
     """
 
     graph: Any
     mesh: jax.sharding.Mesh
-    encoder_decoder: bool
     eos: int
     batch_tokens: int
 
     def __call__(
         self,
         params: Any,
-        prompts: Sequence[Sequence[int]],
+        prompts: Sequence[Ids],
         *,
         new: int,
         progress: Callable[[int], None] = lambda n: None,
     ) -> list[list[int]]:
-        """Answers in the prompts' order, up to and with EOS, at most `new` tokens each."""
+        """Answers in the prompts' order, up to and with EOS, at most `new` tokens each.
+
+        Raises:
+          DataError: a prompt is empty.
+        """
+        for i, prompt in enumerate(prompts):
+            if not len(prompt):
+                raise errors.DataError(f'prompt {i} is empty; an answer needs a token to follow')
         order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         groups = self.mesh.shape['data'] * self.mesh.shape['fsdp']
         mine = distributed.local_groups(self.mesh, groups)
@@ -125,7 +130,6 @@ class Generator:
                     graph=self.graph,
                     new=new,
                     eos=self.eos,
-                    encoder_decoder=self.encoder_decoder,
                 )  # fmt: skip
             )
             for row, i in enumerate(batch):

@@ -31,27 +31,30 @@ from flan_jax.training.loss import take
 
 CHUNK = 1024  # positions of a group whose logits exist at once
 
+Ids = Sequence[int] | np.ndarray
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:
     """One prompt and its options, as ids; options end with EOS."""
 
-    prompt: Sequence[int]
-    options: tuple[Sequence[int], ...]
+    prompt: Ids
+    options: tuple[Ids, ...]
 
 
 @functools.partial(jax.jit, static_argnames=('graph',))
 def _log_likelihoods(
     params: Any,
     rows: Rows,
-    branches: Int[Array, 'B T'],
-    encoder: Rows | None,
-    supervised: Int[Array, 'G M'],
-    labels: Int[Array, 'G M'],
     *,
+    encoder: Rows | None,
+    branches: Int[Array, 'B T'],
+    marks: tuple[Int[Array, 'G M'], Int[Array, 'G M']],
     graph: Any,
 ) -> Float[Array, 'G M']:
+    """Log-likelihoods of the labels at the supervised positions of each group of rows; `marks` is both."""
     model = nnx.merge(graph, params)
+    supervised, labels = marks
     sides = (rows,) if encoder is None else (rows, encoder)
     hidden = take(model.branches(*sides, branches), supervised)
     groups, positions, width = hidden.shape
@@ -92,9 +95,11 @@ class Scorer:
         """Sums of log p(token) of every option of every request, f64[options] each, in the requests' order.
 
         Raises:
-          DataError: a request has an empty option.
+          DataError: a request has an empty prompt or option.
         """
         for i, request in enumerate(requests):
+            if not len(request.prompt):
+                raise errors.DataError(f'request {i} has an empty prompt; its options need a token to follow')
             if not request.options or not all(len(option) for option in request.options):
                 raise errors.DataError(f'request {i} has an empty option; every option needs at least one token')
         order = sorted(range(len(requests)), key=lambda i: -_need(requests[i], self.encoder_decoder)[0])
@@ -102,11 +107,10 @@ class Scorer:
         sums = [np.zeros(len(request.options)) for request in requests]
         for batch in self._batches(requests, order, groups):
             device = {k: self._place(v, groups) for k, v in batch.arrays.items()}
+            sides = [Rows(*(device[f'{side}{n}'] for n in Rows.__annotations__)) for side in batch.sides]
             values = _log_likelihoods(
-                params, Rows(device['tokens'], device['segments'], device['positions']), device['branches'],
-                Rows(*(device[f'encoder_{n}'] for n in ('tokens', 'segments', 'positions')))
-                if self.encoder_decoder else None,
-                device['supervised'], device['labels'], graph=self.graph,
+                params, sides[0], encoder=sides[1] if len(sides) == 2 else None, branches=device['branches'],
+                marks=(device['supervised'], device['labels']), graph=self.graph,
             )  # fmt: skip
             values = distributed.everywhere(values)
             for group, position, request, option in batch.owners:
@@ -208,7 +212,7 @@ class _Batch:
             self._mark(row, range(place, place + len(option)), option, index, k)
             place += len(option)
 
-    def _write(self, side: str, row: int, at: int, tokens: Sequence[int], first: int, branch: int) -> None:
+    def _write(self, side: str, row: int, at: int, tokens: Ids, first: int, branch: int) -> None:
         cut = slice(at, at + len(tokens))
         self.arrays[f'{side}tokens'][row, cut] = tokens
         self.arrays[f'{side}segments'][row, cut] = self.segments[row]
@@ -216,7 +220,7 @@ class _Batch:
         if not side:
             self.arrays['branches'][row, cut] = branch
 
-    def _mark(self, row: int, predictors: Sequence[int], option: Sequence[int], index: int, k: int) -> None:
+    def _mark(self, row: int, predictors: Sequence[int], option: Ids, index: int, k: int) -> None:
         group, inside = divmod(row, self.rows // self.groups)
         base = inside * self.widths[-1]
         self.marks[group] += [(base + at, int(label), index, k) for at, label in zip(predictors, option)]

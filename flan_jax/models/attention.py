@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from flan_jax.models import positions as positions_lib
 from flan_jax.models.config import ModelConfig
-from flan_jax.models.layers import fan_in, normal, weight
+from flan_jax.models.layers import fan_in, normal, product, weight
 from flan_jax.models.splash import splash
 
 Cache = tuple[Array, Array]  # keys and values, [B S K H] each
@@ -113,8 +113,7 @@ def attend(
             if bias is not None or visibility.query_segments is None:
                 raise ValueError('splash attention takes no bias and no free mask; use execution.attention=auto')
             segments = (visibility.query_segments, visibility.key_segments)
-            # Named inside, where the kernel's own backward pass finds it.
-            return splash(query, key, value, segments=segments, causal=visibility.causal, name='attended')
+            return splash(query, key, value, segments=segments, causal=visibility.causal)
         case _:
             raise ValueError(f'no attention kernel {kernel!r}')
     return checkpoint_name(attended, 'attended')
@@ -135,7 +134,7 @@ def dense(
     # CPU code for the five-axis form is half as fast.
     query = jnp.einsum('BTKGH->BKGTH', query.reshape(b, t, k, n // k, h)).reshape(b, k, n // k * t, h)
     key, value = jnp.einsum('BSKH->BKSH', key), jnp.einsum('BSKH->BKSH', value)
-    scores = jnp.einsum('BKXH,BKSH->BKXS', query, key, preferred_element_type=jnp.float32)
+    scores = product('BKXH,BKSH->BKXS', query, key, jnp.float32)
     scores = scores.reshape(b, k, n // k, t, s)
     if bias is not None:
         scores += bias.reshape(bias.shape[0], k, n // k, t, s)
@@ -163,8 +162,8 @@ class Attention(nnx.Module):
         self, x: Float[Array, 'B S D'], phases: tuple[Array, Array] | None = None
     ) -> tuple[Float[Array, 'B S K H'], Float[Array, 'B S K H']]:
         """Keys (turned by their RoPE phases) and values."""
-        key = jnp.einsum('BSD,DKH->BSKH', x, self.key[...].astype(x.dtype))
-        value = jnp.einsum('BSD,DKH->BSKH', x, self.value[...].astype(x.dtype))
+        key = product('BSD,DKH->BSKH', x, self.key[...])
+        value = product('BSD,DKH->BSKH', x, self.value[...])
         if phases is not None:
             key = positions_lib.rotate(key, phases)
         return checkpoint_name(key, 'key'), checkpoint_name(value, 'value')
@@ -179,10 +178,10 @@ class Attention(nnx.Module):
         bias: Float[Array, '#B N T S'] | None = None,
     ) -> Float[Array, 'B T D']:
         """Queries from `x` over keys and values made by `project` (of `x` itself, of an encoder, or from a cache)."""
-        query = jnp.einsum('BTD,DNH->BTNH', x, self.query[...].astype(x.dtype))
+        query = product('BTD,DNH->BTNH', x, self.query[...])
         if phases is not None:
             query = positions_lib.rotate(query, phases)
         query = checkpoint_name(query * jnp.asarray(self.scale, query.dtype), 'query')
         key, value = key_value
         attended = attend(query, key, value, visibility=visibility, bias=bias, kernel=self.kernel)
-        return jnp.einsum('BTNH,NHD->BTD', attended, self.output[...].astype(x.dtype))
+        return product('BTNH,NHD->BTD', attended, self.output[...])

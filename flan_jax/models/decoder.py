@@ -53,7 +53,7 @@ class Decoder(nnx.Module):
         length = cache[0].shape[2]
         return self._run(tokens, positions, attention.cached(positions, length), positions, cache=cache)
 
-    def logits(self, hidden: Float[Array, '*B D']) -> Float[Array, '*B V']:
+    def logits(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         """f32 logits of normed hidden states."""
         return (self.head or self.embedding).logits(hidden)
 

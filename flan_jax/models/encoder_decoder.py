@@ -75,7 +75,7 @@ class EncoderDecoder(nnx.Module):
         around = Surroundings(attention.cached(at, length), bias=bias, cross_visibility=cross_visibility, positions=at)
         return self.decoder(self._embed(tokens), around, cache=cache, cross=cross)
 
-    def logits(self, hidden: Float[Array, '*B D']) -> Float[Array, '*B V']:
+    def logits(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         """f32 logits; a tied head is scaled by D^-1/2 as in T5 1.0."""
         if self.head is None:
             return self.embedding.logits(hidden * jnp.asarray(self.config.width**-0.5, hidden.dtype))

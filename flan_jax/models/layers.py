@@ -1,5 +1,6 @@
 """The parts both wirings share: weights with named axes, norm, gated MLP, embedding, dropout, remat policies."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -46,6 +47,43 @@ def weight(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], init: 
     return nnx.Param(init(rngs.params(), shape, jnp.dtype(jnp.float32)), axes=axes)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 3))
+def product(spec: str, x: Array, w: Array, out: jax.typing.DTypeLike | None = None) -> Array:
+    """`einsum(spec, x, w)` in the type of `x`, accumulated in f32, whose gradient for `w` has the type of `w`.
+
+    What autodiff would do instead: round an f32 weight's gradient to bf16 before devices add theirs up, and, where the
+    result is f32 (logits, scores), multiply f32 by bf16 in the backward pass, for which GPUs have no fast kernel.
+
+    Args:
+      spec: two operands, letters only.
+      x: activations.
+      w: a weight, or activations.
+      out: type of the result; None: that of `x`.
+    """
+    return jnp.einsum(spec, x, w.astype(x.dtype), preferred_element_type=out or x.dtype)
+
+
+def _product_forward(
+    spec: str, x: Array, w: Array, out: jax.typing.DTypeLike | None
+) -> tuple[Array, tuple[Array, Array]]:
+    return product(spec, x, w, out), (x, w)
+
+
+def _product_backward(
+    spec: str, out: jax.typing.DTypeLike | None, saved: tuple[Array, Array], g: Array
+) -> tuple[Array, Array]:
+    del out
+    x, w = saved
+    operands, result = spec.split('->')
+    left, right = operands.split(',')
+    g = g.astype(x.dtype)
+    dx = jnp.einsum(f'{result},{right}->{left}', g, w.astype(x.dtype), preferred_element_type=x.dtype)
+    return dx, jnp.einsum(f'{left},{result}->{right}', x, g, preferred_element_type=w.dtype)
+
+
+product.defvjp(_product_forward, _product_backward)
+
+
 def dropout(x: Array, rate: float, key: jax.Array | None) -> Array:
     """Zeroes a share `rate` of `x` and scales the rest; the identity without a key."""
     if key is None or rate == 0.0:
@@ -77,14 +115,14 @@ class GatedMLP(nnx.Module):
         self.activation = config.activation
 
     def __call__(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
-        gate = checkpoint_name(jnp.einsum('BTD,DF->BTF', x, self.gate[...].astype(x.dtype)), 'gate')
-        up = checkpoint_name(jnp.einsum('BTD,DF->BTF', x, self.up[...].astype(x.dtype)), 'up')
+        gate = checkpoint_name(product('BTD,DF->BTF', x, self.gate[...]), 'gate')
+        up = checkpoint_name(product('BTD,DF->BTF', x, self.up[...]), 'up')
         match self.activation:
             case 'silu':
                 gate = jax.nn.silu(gate)
             case 'gelu_tanh':
                 gate = jax.nn.gelu(gate, approximate=True)
-        return jnp.einsum('BTF,FD->BTD', gate * up, self.down[...].astype(x.dtype))
+        return product('BTF,FD->BTD', gate * up, self.down[...])
 
 
 class Embedding(nnx.Module):
@@ -97,10 +135,10 @@ class Embedding(nnx.Module):
         self.table = weight(rngs, (config.vocab_size, config.width), ('vocab', 'embed'), normal(scale))
 
     def __call__(self, tokens: Int[Array, 'B T'], dtype: jnp.dtype) -> Float[Array, 'B T D']:
-        return self.table[...].astype(dtype)[tokens]
+        return self.table[...][tokens].astype(dtype)  # rows first: repeated tokens add their gradients up in f32
 
-    def logits(self, x: Float[Array, '*B D']) -> Float[Array, '*B V']:
-        return jnp.einsum('...D,VD->...V', x, self.table[...].astype(x.dtype), preferred_element_type=jnp.float32)
+    def logits(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
+        return product('BTD,VD->BTV', x, self.table[...], jnp.float32)
 
 
 class Head(nnx.Module):
@@ -110,5 +148,5 @@ class Head(nnx.Module):
         d = config.width
         self.kernel = weight(rngs, (d, config.vocab_size), ('embed', 'vocab'), fan_in(d))
 
-    def logits(self, x: Float[Array, '*B D']) -> Float[Array, '*B V']:
-        return jnp.einsum('...D,DV->...V', x, self.kernel[...].astype(x.dtype), preferred_element_type=jnp.float32)
+    def logits(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
+        return product('BTD,DV->BTV', x, self.kernel[...], jnp.float32)

@@ -20,16 +20,13 @@ def splash(
     *,
     segments: tuple[Int[Array, 'B T'], Int[Array, 'B S']],
     causal: bool,
-    name: str | None = None,
     interpret: bool = False,
 ) -> Float[Array, 'B T N H']:
     """Attention among equal segments, on a TPU; with `interpret`, slowly anywhere.
 
     Rows are padded to whole blocks. If a mesh is set, each device runs the kernel on its rows, heads and queries, as
-    XLA cannot split it.
-
-    Args:
-      name: for `jax.checkpoint`'s policies, of what the backward pass needs besides the arguments.
+    XLA cannot split it. What the kernel's backward pass needs besides the arguments has the name `attended` for
+    `layers.POLICIES`: a name on the result alone would have the kernel run once more.
     """
     mesh = jax.sharding.get_abstract_mesh()
     tensor, context = (1, 1) if mesh.empty else (mesh.shape['tensor'], mesh.shape['context'])
@@ -38,14 +35,13 @@ def splash(
     query, key, value = (_whole(query, LANES * context), _whole(key, LANES), _whole(value, LANES))
     segments = (_whole(segments[0], LANES * context, fill=-1), _whole(segments[1], LANES, fill=-1))
     shape = (query.shape[1], key.shape[1])
+    mask = masks.CausalMask(shape) if causal else masks.FullMask(shape)
     kernel = kernels.make_splash_mha(
-        mask=masks.MultiHeadMask(
-            [(masks.CausalMask if causal else masks.FullMask)(shape)] * (query.shape[2] // tensor)
-        ),
+        mask=masks.MultiHeadMask([mask] * (query.shape[2] // tensor)),
         block_sizes=_block_sizes(shape[0] // context, shape[1]),
         head_shards=1,
         q_seq_shards=context,
-        residual_checkpoint_name=name,
+        residual_checkpoint_name='attended',
         interpret=interpret,
     )
 
@@ -56,10 +52,8 @@ def splash(
     operands = (kernel, query, key, value, segments)
     if mesh.empty:
         return run(*operands)[:, :length]
-    queries, keys = (
-        axes.spec(('batch', 'length', 'heads', 'head')),
-        axes.spec(('batch', 'position', 'kv_heads', 'head')),
-    )
+    queries = axes.spec(('batch', 'length', 'heads', 'head'))
+    keys = axes.spec(('batch', 'position', 'kv_heads', 'head'))
     specs = (
         kernel.manual_sharding_spec(NamedSharding(mesh, PartitionSpec(None, *axes.spec(('length',))))),
         queries, keys, keys, (axes.spec(('batch', 'length')), axes.spec(('batch', 'position'))),

@@ -30,8 +30,8 @@ TABLE: dict[str, tuple[str, ...] | None] = {
 def spec(axes: Sequence[str]) -> PartitionSpec:
     """Logical axes -> partition spec.
 
-    >>> spec(('layers', 'embed', 'mlp'))
-    PartitionSpec(None, 'fsdp', 'tensor')
+    >>> tuple(spec(('layers', 'embed', 'mlp')))
+    (None, 'fsdp', 'tensor')
 
     Raises:
       ConfigError: an axis is not in the table.

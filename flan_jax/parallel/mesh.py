@@ -30,7 +30,7 @@ def make(config: MeshConfig, devices: list[jax.Device] | None = None) -> Mesh:
         raise errors.ConfigError(f'{told} does not fit {len(devices)} devices; the sizes must multiply to that')
     shape = [len(devices) // fixed if size == -1 else size for size in sizes]
     if devices[0].platform == 'tpu':  # lay the mesh along the chips' wires
-        grid = jax.experimental.mesh_utils.create_device_mesh(shape, devices=devices)
+        grid = jax.experimental.mesh_utils.create_device_mesh(shape, devices=devices, allow_split_physical_axes=True)
     else:
         grid = np.array(devices).reshape(shape)
     return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * len(AXES))

@@ -83,8 +83,8 @@ def fit(run: Run, state: TrainState, step: Step, batches: Iterable[Batch]) -> tu
                 if pending is not None:  # a line that is not written before its checkpoint could be lost for good
                     _report(run, *pending, clock)
                     pending = None
-                score = scores and scores[config.checkpoint.best_score]['exact_match']
-                run.checkpoints.save(state, run.describe(done), score=score)
+                group = scores and scores[config.checkpoint.best_score]  # a run may have no rows of that group
+                run.checkpoints.save(state, run.describe(done), score=group['exact_match'] if group else None)
             if stop and not last:
                 break
     run.checkpoints.finish()

@@ -77,7 +77,7 @@ def make(config: OptimizerConfig, axes: Axes, *, steps: int) -> tuple[optax.Grad
                 adam_b1=config.b1, adam_b2=config.b2,
                 adam_learning_rate=schedule(config.schedule, peak=adam_peak, steps=steps),
                 muon_weight_dimension_numbers=_map(_matrix, axes),
-                consistent_rms=0.2,  # updates as large as Adam's, so that one learning rate serves both (Liu et al. 2025)
+                consistent_rms=0.2,  # as large as Adam's: one learning rate serves both (Liu et al. 2025)
             )  # fmt: skip
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm is not None else []
     return optax.chain(*clip, tx), rate
