@@ -178,16 +178,18 @@ def _train_vocabulary(config: Config, wanted: Needs, pool) -> None:
 
 
 def _texts(values: dict, name: str) -> list[str]:
-    """Rendered inputs and targets of a task's first rows."""
+    """Rendered inputs and targets of a task's first training rows, if it has any."""
     from flan_jax.data import seqio_tasks
 
     config = resolve(values)
     task = request.load_tasks(config.data.task_modules)[0][name]
     source = seqio_tasks.source_of(task, local_root=config.data.local_root, tfds_dir=config.data.tfds_dir)
+    if 'train' not in source.splits:
+        return []
     render = request.renderer(config, task, Vocabulary('', ''))
     allowed = render.training_templates()
     out = []
-    where = seqio_tasks.place_of(task, 'train', config.data.local_root)
+    where = seqio_tasks.place_of(task, 'train', local_root=config.data.local_root)
     for row_id, fields in seqio_tasks.fields_in(task, source, 'train', rows=config.vocabulary.train_rows, where=where):
         out += render.text(row_id, fields, allowed[row_id % len(allowed)], shots=0, training=True)
     return out
@@ -201,8 +203,8 @@ def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.Store
     task = request.load_tasks(config.data.task_modules)[0][name]
     source = seqio_tasks.source_of(task, local_root=config.data.local_root, tfds_dir=config.data.tfds_dir)
     exemplars = ()
-    if config.format.shots or config.format.eval_shots:
-        where = seqio_tasks.place_of(task, 'train', config.data.local_root)
+    if (config.format.shots or config.format.eval_shots) and 'train' in source.splits:
+        where = seqio_tasks.place_of(task, 'train', local_root=config.data.local_root)
         pool = seqio_tasks.fields_in(task, source, 'train', rows=seqio_tasks.EXEMPLAR_POOL, where=where)
         exemplars = tuple(pool)
     render = dataclasses.replace(request.renderer(config, task, vocab), exemplars=exemplars)
@@ -213,7 +215,7 @@ def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.Store
         account = seqio_tasks.Account()
         ready = seqio_tasks.task_of(
             render, split, source=source, account=account,
-            where=seqio_tasks.place_of(task, split, config.data.local_root),
+            where=seqio_tasks.place_of(task, split, local_root=config.data.local_root),
             rows=config.data.train_rows if kind == 'train' else config.data.eval_rows,
         )  # fmt: skip
         splits.append((split, kind, *_counted(seqio_tasks.columns(ready, split, account), account)))

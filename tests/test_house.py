@@ -32,7 +32,9 @@ def parse(path: pathlib.Path) -> ast.Module:
 
 def functions(paths) -> list[tuple[str, ast.FunctionDef]]:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return [(f'{name_of(p)}:{node.name}', node) for p in paths for node in ast.walk(parse(p)) if isinstance(node, kinds)]
+    return [
+        (f'{name_of(p)}:{node.name}', node) for p in paths for node in ast.walk(parse(p)) if isinstance(node, kinds)
+    ]
 
 
 def own_functions(paths) -> list[tuple[str, ast.FunctionDef]]:
@@ -246,7 +248,14 @@ def tracked() -> list[pathlib.Path]:
 
 def test_no_tracked_file_names_a_package_registry_or_a_place_outside():
     # Joined here so that this file does not name them either.
-    hosts = ['pypi' + '.org', 'python' + 'hosted', 'registry.' + 'npmjs', 'deb.' + 'debian', '/wo' + 'rk/', '../sha' + 'red']
+    hosts = [
+        'pypi' + '.org',
+        'python' + 'hosted',
+        'registry.' + 'npmjs',
+        'deb.' + 'debian',
+        '/wo' + 'rk/',
+        '../sha' + 'red',
+    ]
     found = []
     for path in tracked():
         text = path.read_bytes().decode(errors='ignore')

@@ -66,6 +66,7 @@ TASKS = [
          mode='rank', metrics=('accuracy',)),
     task('shout', shout, patterns=('Shout {text}', 'Say {text} aloud')),
     task('count', counted, GeneratedSource(count, {'train': 30, 'test': 5}), ('After {text} comes', '{text} +1')),
+    task('exam', counted, GeneratedSource(count, {'test': 5})),
     task('mute', lambda row: {'text': row['text'], 'answer': ''}, patterns=('Be silent: {text}', 'Hush {text}')),
     *(task(name, shout) for name in ('broken', 'lacks', 'nowhere')),
     task('raises', raises),
@@ -288,6 +289,11 @@ def test_a_task_that_gives_no_text_for_the_vocabulary_is_named_with_its_reason(w
     assert all(part in str(e.value) for part in SAID[name]) and 'Traceback' not in str(e.value)
 
 
+def test_a_task_without_training_rows_gives_no_text_for_the_vocabulary_and_is_evaluated(workshop):
+    made = prepare.prepare(configured(workshop, ('exam', 'shout'), stores='exam'))
+    assert list(made.stores['exam'].info['splits']) == ['test']
+
+
 def test_a_mixture_of_broken_tasks_only_fails_even_when_told_to_keep_going(workshop, stores):
     config = configured(workshop, ('raises', 'lacks'), stores='none', keep_going=True)
     config = dataclasses.replace(config, vocabulary=VocabularyConfig(path=stores.vocabulary.path))
@@ -302,11 +308,14 @@ def test_an_unknown_member_fails_before_any_work(workshop):
 
 def test_few_shot_prompts_of_a_task_show_other_training_rows(config, workshop, stores):
     few = dataclasses.replace(
-        config, vocabulary=VocabularyConfig(path=stores.vocabulary.path), mixture=MixtureConfig(members=('count',)),
+        config, mixture=MixtureConfig(members=('count', 'exam')),
+        vocabulary=VocabularyConfig(path=stores.vocabulary.path),
         format=dataclasses.replace(config.format, shots=2, few_shot_share=1.0, eval_shots=2),
         data=dataclasses.replace(config.data, store_root=str(workshop / 'few')),
     )  # fmt: skip
-    made = prepare.prepare(few).stores['count']
+    prepared = prepare.prepare(few).stores
+    assert set(prepared['exam'].split('test').column('shots')) == {0}  # it has no training rows to show
+    made = prepared['count']
     for name in ('train', 'test'):
         split = made.split(name)
         for i in range(len(split)):

@@ -1,6 +1,7 @@
 """Whole runs as a person starts them: killed, stopped, resumed elsewhere, started again, and broken on purpose."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,11 +13,16 @@ import socket
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+
+from flan_jax import errors, prepare, run
+from flan_jax.config import Config, resolve
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STEPS = 30
@@ -102,8 +108,6 @@ class Runs:
 
     def state(self, name: str, step: int = STEPS) -> dict[str, np.ndarray]:
         """A checkpoint's arrays by path, wherever they were saved from."""
-        import jax
-
         with ocp.PyTreeCheckpointer() as reader:
             path = self.path(name) / 'checkpoints' / str(step) / 'state'
             tree = reader.metadata(path).item_metadata.tree
@@ -324,3 +328,102 @@ def test_a_finished_run_started_again_only_evaluates_and_reports(runs, whole):
         assert set(task) >= {'cluster', 'mode', 'metric', 'held_in', 'held_out_templates', 'templates', 'examples'}
         assert len(task['templates']) > 2
     assert all(name in said for name in scores['tasks'])
+
+
+def test_a_run_says_its_own_words_only(runs, whole):
+    said = runs.said(whole)
+    assert re.search(rf'^plan [0-9a-f]{{16}}: {STEPS} steps of 8 rows', said, re.MULTILINE)
+    assert f'WARNING: only {STEPS} optimizer steps' in said
+    assert f'report: {runs.path(whole)}/report.html' in said
+    assert 'checkpoint_manager.py' not in said, 'libraries chatter'
+
+
+def test_a_run_directory_says_what_was_run_on_what(runs, whole):
+    read = lambda name: json.loads((runs.path(whole) / name).read_text())  # noqa: E731
+    assert resolve(read('config.json')).name == whole
+    plan = read('plan.json')
+    assert (plan['steps'], plan['batch_rows'], plan['rows']) == (STEPS, 8, 8 * STEPS)
+    assert sum(task['realised_rate'] for task in plan['tasks']) == pytest.approx(1)
+    lines = runs.lines(whole)
+    assert sum(line['supervised_tokens'] for line in lines) == plan['supervised_tokens']
+    assert sum(line['tokens'] for line in lines) == plan['tokens']
+    assert set(read('environment.json')) == {'python', 'jax', 'flax', 'device', 'devices', 'processes'}
+
+
+@pytest.mark.parametrize(
+    ('override', 'told'),
+    [
+        ('--config.optimizer.learning_rat=0.1', 'Did you mean "learning_rate" instead of "learning_rat"'),
+        ('--config.trainig.steps=3', 'Did you mean "training" instead of "trainig"'),
+        ('--config.training.steps=soon', "training.steps=soon: invalid literal for int() with base 10: 'soon'"),
+        ('--config.optimizer.name=adam', "ConfigError: optimizer.name='adam' is none of 'adamw'"),
+        ('--config.training.batch_rows=9', 'ConfigError: training.batch_rows=9 does not divide into'),
+    ],
+)
+def test_an_override_that_cannot_be_is_an_error_naming_the_nearest_and_starts_nothing(runs, override, told):
+    status, said = runs.run('wrong', override)
+    assert status != 0 and told in said
+    assert not runs.path('wrong').exists()
+
+
+def test_no_config_is_an_error_with_the_flag(runs):
+    done = subprocess.run(
+        [sys.executable, '-m', 'flan_jax.train'], capture_output=True, text=True, cwd=ROOT, env=runs.environment
+    )
+    assert (done.returncode, done.stderr) == (2, '--config=configs/X.py is missing\n')
+
+
+@pytest.fixture
+def config(runs, whole) -> Config:
+    """The tiny config; its stores are there."""
+    found: dict = {}
+    exec(runs.config.read_text(), found)
+    return dataclasses.replace(resolve(found['get_config']()), name='inside')
+
+
+def replaced(config: Config, part: str, **changes) -> Config:
+    return dataclasses.replace(config, **{part: dataclasses.replace(getattr(config, part), **changes)})
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_compiled(config, monkeypatch):
+    def reached(*args, **more):
+        raise AssertionError('a model was made')
+
+    monkeypatch.setattr(run.state_lib, 'skeleton', reached)
+    monkeypatch.setattr(run, '_write_run', reached)
+    devices = jax.device_count()
+    wrong = replaced(config, 'training', batch_rows=2 * devices + 2)
+    if devices == 1:
+        pytest.skip('on one device every batch divides')
+    message = (
+        f'batch_rows={2 * devices + 2} does not divide over 2 microbatches on {devices} devices .* of {2 * devices}'
+    )
+    with pytest.raises(errors.ConfigError, match=message):
+        run.train(wrong)
+
+
+def test_a_mesh_that_does_not_fit_is_refused_before_data_is_read(config, monkeypatch):
+    monkeypatch.setattr(run, 'load', lambda config: pytest.fail('data was read'))
+    with pytest.raises(errors.ConfigError, match='mesh.data=3, .* does not fit'):
+        run.train(replaced(config, 'mesh', data=3, tensor=7))
+
+
+def test_a_model_with_fewer_rows_than_the_tokenizer_is_refused_with_both_numbers(config):
+    small = replaced(config, 'model', vocab_size=100)
+    with pytest.raises(errors.ConfigError, match='model.vocab_size=100 is smaller than the tokenizer, 320 pieces'):
+        run.model_config(small, 320)
+    assert run.model_config(config, 320).vocab_size == 384
+
+
+def test_a_task_without_a_supervised_token_is_an_error_with_its_name(config, monkeypatch):
+    stores = prepare.ensure(config)[1].stores
+    info = stores['mini_add'].info | {'splits': {'train': {'dropped': {'target_too_long': 60}, 'examples': 0}}}
+    nothing = types.SimpleNamespace(info=info, split=lambda name: [])
+    ready = prepare.Stores(None, {**stores, 'mini_add': nothing}, {})
+    monkeypatch.setattr(run.prepare, 'ensure', lambda config: (prepare.needs(config), ready))
+    with pytest.raises(errors.DataError, match="task 'mini_add' has no supervised token .*'target_too_long': 60"):
+        run.load(config)
+    ready.stores['mini_add'].info['splits'].clear()
+    only = replaced(config, 'mixture', members=('mini_add',))
+    with pytest.raises(errors.DataError, match='no task of the mixture has training examples'):
+        run.load(only)

@@ -110,9 +110,11 @@ class Renderer:
 
     def text(self, row_id: int, fields: Fields, template: int, *, shots: int, training: bool) -> tuple[str, str]:
         """Context and target of one row as text."""
-        return self._render(row_id, fields, template, shots, training)[:2]
+        return self._render(row_id, fields, template=template, shots=shots, training=training)[:2]
 
-    def _render(self, row_id: int, fields: Fields, template: int, shots: int, training: bool) -> tuple[str, str, int]:
+    def _render(
+        self, row_id: int, fields: Fields, *, template: int, shots: int, training: bool
+    ) -> tuple[str, str, int]:
         """Context, target, and the exemplars shown: fewer than `shots` where the pool has no more."""
         phrasing = self.task.templates[template]
         share = self.format.options_share * (1 << 20)
@@ -143,7 +145,7 @@ class Renderer:
 
     def _encode(self, jobs: list[tuple[int, Fields, int, int]], dropped: Counter, *, training: bool) -> list[Example]:
         """Renders, tokenises context and target apart, adds BOS and EOS, trims; what cannot be used is counted."""
-        texts = [self._render(*job, training) for job in jobs]
+        texts = [self._render(i, f, template=t, shots=n, training=training) for i, f, t, n in jobs]
         contexts = self.vocabulary.encode([context for context, _, _ in texts])
         targets = self.vocabulary.encode([target for _, target, _ in texts])
         out = []

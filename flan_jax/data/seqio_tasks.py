@@ -90,7 +90,7 @@ def local_file(task: Task, split: str, local_root: str | None) -> pathlib.Path |
     return path if path and path.exists() else None
 
 
-def place_of(task: Task, split: str, local_root: str | None) -> str:
+def place_of(task: Task, split: str, *, local_root: str | None) -> str:
     """How messages name a split: by its local file if there is one."""
     return str(local_file(task, split, local_root) or f'{task.name}/{split}')
 
@@ -259,7 +259,7 @@ def fields_in(task: Task, source: seqio.DataSource, split: str, *, rows: int, wh
 
 def _reason(error: tf.errors.OpError) -> str:
     """What the Python code said that TensorFlow ran, without its places in between."""
-    places = r'^(Error in user-defined function .* with iterator: \S+: )?(\{\{.*?\}\}\s*)*'
+    places = r'^(\{\{.*?\}\}\s*|Error in user-defined function .*? with iterator: \S+: )*'
     return re.sub(places, '', error.message.split('\nTraceback')[0])
 
 

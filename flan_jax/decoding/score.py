@@ -107,9 +107,13 @@ class Scorer:
         sums = [np.zeros(len(request.options)) for request in requests]
         for batch in self._batches(requests, order, groups):
             device = {k: self._place(v, groups) for k, v in batch.arrays.items()}
-            sides = [Rows(*(device[f'{side}{n}'] for n in Rows.__annotations__)) for side in batch.sides]
+            rows, encoder = (
+                Rows(*(device[side + name] for name in ('tokens', 'segments', 'positions')))
+                if side + 'tokens' in device else None
+                for side in ('', 'encoder_')
+            )  # fmt: skip
             values = _log_likelihoods(
-                params, sides[0], encoder=sides[1] if len(sides) == 2 else None, branches=device['branches'],
+                params, rows, encoder=encoder, branches=device['branches'],
                 marks=(device['supervised'], device['labels']), graph=self.graph,
             )  # fmt: skip
             values = distributed.everywhere(values)

@@ -26,7 +26,7 @@ class _Run:
     """What a run directory holds; an empty value for what it does not."""
 
     name: str
-    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
     environment: Mapping[str, Any]
     plan: Mapping[str, Any]
     scores: Mapping[str, Any]
@@ -134,10 +134,10 @@ def _read(directory: pathlib.Path) -> _Run:
     from flan_jax.training import telemetry  # deferred: it imports JAX, which a score table does without
 
     lines = [line for line in telemetry.read(directory / 'metrics.jsonl') if isinstance(line, dict) and 'step' in line]
-    config = load('config.json')
+    settings = load('config.json')
     return _Run(
-        name=str(config.get('name') or directory.resolve().name),
-        config=config,
+        name=str(settings.get('name') or directory.resolve().name),
+        settings=settings,
         environment=load('environment.json'),
         plan=load('plan.json'),
         scores=load('scores.json'),
@@ -153,7 +153,7 @@ def _head(run: _Run) -> Markup:
     devices = environment.get('devices')
     shown = {
         'steps': None if step is None else f'{step:,}' + (f' of {plan["steps"]:,}' if 'steps' in plan else ''),
-        'seed': run.config.get('seed'),
+        'seed': run.settings.get('seed'),
         'device': environment.get('device') and f'{devices} × {environment["device"]}',
         'processes': environment.get('processes'),
         'jax': environment.get('jax'),
@@ -336,6 +336,6 @@ def _rates(rows: Sequence[Mapping[str, Any]], *, name: str) -> Markup:
 
 
 def _configuration(run: _Run) -> Markup:
-    config = tree(run.config) if run.config else missing('No data: the run has no config.json.')
+    config = tree(run.settings) if run.settings else missing('No data: the run has no config.json.')
     environment = tree(run.environment) if run.environment else missing('No data: the run has no environment.json.')
     return tag('div', fold('Resolved configuration', config), fold('Environment', environment))

@@ -125,9 +125,19 @@ class Checkpoints:
         return TrainState(**items['state'])
 
     def describe(self, step: int) -> Description:
-        """What a checkpoint says of itself."""
-        items = self._manager.restore(step, args=ocp.args.Composite(description=ocp.args.JsonRestore()))
-        return Description(**items['description'])
+        """What a checkpoint says of itself.
+
+        Raises:
+          CheckpointError: it says nothing that can be read.
+        """
+        try:
+            items = self._manager.restore(step, args=ocp.args.Composite(description=ocp.args.JsonRestore()))
+            return Description(**items['description'])
+        except Exception as e:
+            raise errors.CheckpointError(
+                f'checkpoint {self.path}/{step} has no description that can be read: {e}; '
+                'remove that directory to go on from an earlier one'
+            ) from e
 
     def close(self) -> None:
         self._manager.close()

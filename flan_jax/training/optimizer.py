@@ -71,14 +71,18 @@ def make(config: OptimizerConfig, axes: Axes, *, steps: int) -> tuple[optax.Grad
             tx = _adafactor(axes, rate, config.weight_decay or None, decayed)
         case 'muon':
             adam_peak = config.adam_learning_rate or config.learning_rate
+            adam_rate = schedule(config.schedule, peak=adam_peak, steps=steps)
             tx = optax.contrib.muon(
                 rate, beta=config.momentum, eps=config.eps,
                 weight_decay=config.weight_decay, weight_decay_mask=decayed,
-                adam_b1=config.b1, adam_b2=config.b2,
-                adam_learning_rate=schedule(config.schedule, peak=adam_peak, steps=steps),
+                adam_b1=config.b1, adam_b2=config.b2, adam_learning_rate=adam_rate,
                 muon_weight_dimension_numbers=_map(_matrix, axes),
                 consistent_rms=0.2,  # as large as Adam's: one learning rate serves both (Liu et al. 2025)
             )  # fmt: skip
+            if config.weight_decay:  # optax's own decay of the Adam part knows no mask and would shrink norms
+                embeddings = _map(lambda a: 'vocab' in a, axes)
+                shrink = optax.add_decayed_weights(lambda step: -config.weight_decay * adam_rate(step), embeddings)
+                tx = optax.chain(tx, shrink)
     clip = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm is not None else []
     return optax.chain(*clip, tx), rate
 

@@ -46,7 +46,7 @@ def expected(greedy, eos) -> list[list[int]]:
 
 
 def generator(toy, mesh, *, eos: int) -> Generator:
-    return Generator(toy.graph, mesh, toy.config.encoder_decoder, eos, batch_tokens=8 * (96 + NEW))
+    return Generator(toy.graph, mesh, eos, batch_tokens=8 * (96 + NEW))
 
 
 def test_cached_generation_equals_the_full_forward_pass_token_by_token_until_eos(
@@ -79,7 +79,7 @@ def test_without_eos_an_answer_has_exactly_as_many_tokens_as_allowed(toys, one_d
 
 def test_more_prompts_than_fit_a_batch_come_back_in_their_order(toys, one_device, prompts):
     toy, told = toys['rope'], []
-    ask = Generator(toy.graph, one_device, False, NEVER, batch_tokens=2 * (64 + 3))
+    ask = Generator(toy.graph, one_device, NEVER, batch_tokens=2 * (64 + 3))
     many = [prompts[i] for i in (3, 0, 4, 2, 0)]
     answers = ask(toy.params, many, new=3, progress=told.append)
     assert answers[1] == answers[4] and len(answers) == 5

@@ -240,7 +240,10 @@ def store_of_toy(root: str, *, inputs: int = 64):
         'target': [len(e.target) for e in examples],
         'option_tokens': ragged([[i for o in e.options for i in o] for e in examples]),
         'option_lengths': ragged([[len(o) for o in e.options] for e in examples]),
-        **{name: [vars(e)[name] for e in examples] for name in ('template', 'shots', 'trimmed', 'row_id', 'answer', 'meta')},
+        **{
+            name: [vars(e)[name] for e in examples]
+            for name in ('template', 'shots', 'trimmed', 'row_id', 'answer', 'meta')
+        },
     }
     info = {
         'cluster': 'c', 'mode': 'rank', 'metrics': ['exact_match'], 'held_out_templates': [1],

@@ -96,21 +96,28 @@ def sums(toys, weights, quick):
     return lambda name, batch: compiled[name](weights(name), jax.tree.map(lambda x: x[0], batch))
 
 
-def full_loss(toy, params, batch) -> tuple[float, int]:
-    """Loss and count from logits at every position, by looking for each example's target in the rows themselves."""
-    part = jax.tree.map(lambda x: x[0], batch)
-    model = nnx.merge(toy.bones.graph, params)
-    sides = (part.rows,) if part.encoder is None else (part.rows, part.encoder)
-    logits = np.asarray(jax.jit(lambda *sides: model.logits(model(*sides)))(*sides), np.float64)
-    log_p = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-    return log_p, part
+@pytest.fixture(scope='module')
+def logits(toys, weights, quick):
+    """(wiring, sides of rows) -> logits at every position."""
+
+    def make(graph):
+        def run(params, *sides):
+            model = nnx.merge(graph, params)
+            return model.logits(model(*sides))
+
+        return quick(run)
+
+    compiled = {name: make(toy.bones.graph) for name, toy in toys.items()}
+    return lambda name, *sides: np.asarray(compiled[name](weights(name), *sides))
 
 
-def test_supervised_positions_of_the_loader_are_where_full_logits_predict_the_targets(toys, weights, sums, mesh):
+def test_supervised_positions_of_the_loader_are_where_full_logits_predict_the_targets(toys, logits, sums, mesh):
     toy = toys['rope']
     plan = toy.plan()
     batch = toy.batches(plan, mesh(), 1)[0]
-    log_p, part = full_loss(toy, weights('rope'), batch)
+    rows = jax.tree.map(lambda x: x[0], batch.rows)
+    log_p = logits('rope', rows).astype(np.float64)
+    log_p -= np.log(np.exp(log_p).sum(axis=-1, keepdims=True))
     total, count = 0.0, 0
     for row in range(toy.training.batch_rows):
         at = 0
@@ -118,7 +125,7 @@ def test_supervised_positions_of_the_loader_are_where_full_logits_predict_the_ta
             split = toy.splits[plan.tasks[plan.task[i]]]
             context, target = split.spans.reshape(-1, 2)[plan.example[i]]
             ids = split.tokens[split.token_starts[plan.example[i]] :][: context + target]
-            np.testing.assert_array_equal(part.rows.tokens[row, at : at + context + target], ids)
+            np.testing.assert_array_equal(rows.tokens[row, at : at + context + target], ids)
             for t in range(context, context + target):
                 total -= log_p[row, at + t - 1, ids[t]]
                 count += 1
@@ -165,23 +172,20 @@ def test_option_scores_do_not_change_with_the_batch(toys, weights, mesh):
 
 
 @pytest.mark.parametrize('wiring', WIRINGS)
-def test_changing_one_example_of_a_row_leaves_the_others_logits_bit_equal(toys, weights, mesh, wiring):
+def test_changing_one_example_of_a_row_leaves_the_others_logits_bit_equal(toys, logits, mesh, wiring):
     toy = toys[wiring]
     part = jax.tree.map(lambda x: x[0], toy.batches(toy.plan(), mesh(), 1, batch_rows=4)[0])
     sides = (part.rows,) if part.encoder is None else (part.rows, part.encoder)
 
-    @jax.jit
-    def logits(*sides):
-        model = nnx.merge(toy.bones.graph, weights(wiring))
-        return model.logits(model(*sides))
-
     def changed(rows, segment):
-        return dataclasses.replace(rows, tokens=jnp.where(rows.segments == segment, (rows.tokens + 1) % 64, rows.tokens))
+        return dataclasses.replace(
+            rows, tokens=jnp.where(rows.segments == segment, (rows.tokens + 1) % 64, rows.tokens)
+        )
 
-    before, segments = np.asarray(logits(*sides)), np.asarray(part.rows.segments)
+    before, segments = logits(wiring, *sides), np.asarray(part.rows.segments)
     assert segments.max(axis=1).min() >= 2
     for segment in (1, 2):
-        after = np.asarray(logits(*(changed(rows, segment) for rows in sides)))
+        after = logits(wiring, *(changed(rows, segment) for rows in sides))
         same = (segments != segment) & (segments > 0)
         np.testing.assert_array_equal(after[same], before[same])
         assert np.all(np.any(after[segments == segment] != before[segments == segment], axis=-1))
