@@ -1,4 +1,10 @@
-"""A small model learns the embedded tasks from scratch."""
+"""A 2.2 M parameter decoder learns to follow the embedded instructions, from scratch.
+
+    python -m flan_jax.train --config=configs/quickstart.py        (or: make quickstart)
+
+23 tasks in six clusters are trained, two clusters held out; eight of each task's ten phrasings are trained. Two CPU
+cores, f32: see README.md for the time it takes and the scores it reaches.
+"""
 
 from flan_jax.config import default
 
@@ -25,7 +31,7 @@ def get_config():
     c.optimizer.schedule.name = 'wsd'
     c.optimizer.schedule.warmup_steps = 20
     c.optimizer.schedule.decay_share = 0.4
-    c.training.steps = 500
+    c.training.steps = 400
     c.training.batch_rows = 32
     c.evaluation.max_new_tokens = 12
     c.evaluation.batch_tokens = 8192

@@ -12,10 +12,10 @@ from flan_jax.config import default
 def get_config():
     c = default()
     c.name = 'real_mixture'
-    c.data.max_inputs = 448
-    c.data.max_targets = 64
+    c.data.max_inputs = 352
+    c.data.max_targets = 160
     c.data.eval_rows = 8
-    c.vocabulary.train_size = 8192
+    c.vocabulary.train_size = 4096
     c.vocabulary.train_rows = 500
     c.mixture.members = (
         'nli',
@@ -34,7 +34,8 @@ def get_config():
     c.packing.row_tokens = 512
     c.execution.compute_dtype = 'float32'
     c.execution.remat = 'none'
-    c.optimizer.learning_rate = 2e-3
+    c.optimizer.name = 'muon'
+    c.optimizer.learning_rate = 4e-3
     c.optimizer.schedule.warmup_steps = 20
     c.training.steps = 200
     c.training.batch_rows = 8

@@ -196,12 +196,23 @@ def check(config: Config) -> None:
         )
     if mixture.temperature <= 0 or any(w <= 0 for w in mixture.weights):
         raise errors.ConfigError('mixture.temperature and mixture.weights must be above 0')
-    longest = config.data.max_inputs + config.data.max_targets
-    if not model.encoder_decoder and config.packing.row_tokens < longest:
-        raise errors.ConfigError(
-            f'packing.row_tokens={config.packing.row_tokens} is shorter than an example may be: '
-            f'data.max_inputs + data.max_targets = {longest}; raise the one or lower the others'
-        )
+    _check_rows(config)
+
+
+def _check_rows(config: Config) -> None:
+    """An example of the longest kind must fit a row by itself."""
+    data, packing = config.data, config.packing
+    if config.model.encoder_decoder:
+        sides = [('encoder_tokens', 'data.max_inputs', data.max_inputs)]
+        sides += [('decoder_tokens', 'data.max_targets', data.max_targets)]
+    else:
+        sides = [('row_tokens', 'data.max_inputs + data.max_targets', data.max_inputs + data.max_targets)]
+    for row, limit, longest in sides:
+        if vars(packing)[row] < longest:
+            raise errors.ConfigError(
+                f'packing.{row}={vars(packing)[row]} is shorter than an example may be: {limit} = {longest}; '
+                'raise the one or lower the other'
+            )
 
 
 def _check_sizes(config: Config) -> None:
@@ -249,7 +260,7 @@ def to_config_dict(config: Any) -> 'ml_collections.ConfigDict':  # noqa: F821
     return out.lock()
 
 
-def resolve(values: Mapping[str, Any], kind: type = Config, path: str = '') -> Any:
+def resolve(values: Mapping[str, Any], kind: type = Config, *, path: str = '') -> Any:
     """Nested mapping (`ConfigDict` or parsed JSON) -> frozen, checked dataclass.
 
     Args:
@@ -270,7 +281,11 @@ def resolve(values: Mapping[str, Any], kind: type = Config, path: str = '') -> A
         hint, value = hints[key], values[key]
         if dataclasses.is_dataclass(hint) and (value is None or isinstance(value, str | int | float | list | tuple)):
             raise errors.ConfigError(f'{where}={value!r} must be a mapping of knobs')
-        out[key] = resolve(value, hint, f'{where}.') if dataclasses.is_dataclass(hint) else _coerce(value, hint, where)
+        out[key] = (
+            resolve(value, hint, path=f'{where}.')
+            if dataclasses.is_dataclass(hint)
+            else _coerce(value, hint, where=where)
+        )
     return kind(**out)
 
 
@@ -288,14 +303,14 @@ def check_name(name: str) -> None:
         kind, path = typing.get_type_hints(kind)[part], f'{path}{part}.'
 
 
-def _coerce(value: Any, hint: Any, where: str) -> Any:
+def _coerce(value: Any, hint: Any, *, where: str) -> Any:
     """One leaf: int -> float and list -> tuple are silent, all else must fit."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
         (inner,) = (t for t in args if t is not type(None))
-        return _coerce(value, inner, where)
+        return _coerce(value, inner, where=where)
     if origin is Literal:
         if value not in args:
             raise errors.ConfigError(f'{where}={value!r} is none of {", ".join(map(repr, args))}')
@@ -303,7 +318,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise errors.ConfigError(f'{where}={value!r} must be a list of {args[0].__name__}')
-        return tuple(_coerce(v, args[0], where) for v in value)
+        return tuple(_coerce(v, args[0], where=where) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -61,11 +61,11 @@ class Needs:
 def needs(config: Config) -> Needs:
     """What a config asks for; reads no rows but hashes local files."""
     tasks, mixtures = request.load_tasks(config.data.task_modules)
-    node = mixture.resolve(config.mixture, tasks, mixtures)
+    node = mixture.resolve(config.mixture, tasks, mixtures=mixtures)
     selection = mixture.select(node, tasks)
-    vocab = request.vocabulary(config, tasks, selection.train)
+    vocab = request.vocabulary(config, tasks, names=selection.train)
     names = [*selection.train, *selection.held_out]
-    requests = {name: request.request(config, tasks[name], vocab) for name in names}
+    requests = {name: request.request(config, tasks[name], vocabulary=vocab) for name in names}
     return Needs(tasks, node, selection, vocab, requests)
 
 
@@ -73,7 +73,7 @@ def find(config: Config, wanted: Needs) -> Stores:
     """The stores that are there."""
     stores, missing = {}, {}
     for name, ask in wanted.requests.items():
-        found = store.find(config.data.store_root, name, ask.digest, ask.source)
+        found = store.find(config.data.store_root, name, request=ask.digest, source=ask.source)
         if found is None:
             missing[name] = 'not prepared'
         else:
@@ -119,11 +119,13 @@ def prepare(config: Config) -> Stores:
     context.set_forkserver_preload(['flan_jax.data.seqio_tasks'])
     with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool:
         if not pathlib.Path(wanted.vocabulary.path).exists():
-            _train_vocabulary(config, wanted, pool)
+            _train_vocabulary(config, wanted, pool=pool)
         ready = find(config, wanted)
-        todo = sorted(ready.missing)
-        jobs = [(to_dict(config), name, wanted.vocabulary, wanted.requests[name]) for name in todo]
-        failures = _run(pool, _prepare_task, jobs, todo, config.telemetry.progress, 'stores')
+        jobs = {
+            name: {'values': to_dict(config), 'name': name, 'vocab': wanted.vocabulary, 'ask': wanted.requests[name]}
+            for name in sorted(ready.missing)
+        }
+        failures = _run(pool, _prepare_task, jobs=jobs, progress=config.telemetry.progress, unit='stores')
     if failures:
         told = '\n'.join(f'  {name}: {reason}' for name, reason in sorted(failures.items()))
         message = f'{len(failures)} of {len(wanted.requests)} tasks could not be prepared:\n{told}'
@@ -134,12 +136,12 @@ def prepare(config: Config) -> Stores:
     return dataclasses.replace(done, missing=dict(done.missing) | failures)
 
 
-def _run(pool, function, jobs: Sequence[tuple], names: Sequence[str], progress: bool, unit: str) -> dict[str, str]:
-    """Runs jobs with a bar; task -> why it failed."""
+def _run(pool, function, *, jobs: Mapping[str, dict[str, Any]], progress: bool, unit: str) -> dict[str, str]:
+    """Runs jobs, task -> the function's arguments, with a bar; task -> why it failed."""
     from tqdm import tqdm
 
     failures = {}
-    futures = {pool.submit(_attempt, function, *job): name for job, name in zip(jobs, names)}
+    futures = {pool.submit(_attempt, function, **job): name for name, job in jobs.items()}
     bar = tqdm(total=len(futures), desc=f'prepare {unit}', disable=not progress or not futures, unit=unit[:-1])
     with bar:
         for future in concurrent.futures.as_completed(futures):
@@ -154,17 +156,17 @@ def _run(pool, function, jobs: Sequence[tuple], names: Sequence[str], progress: 
     return failures
 
 
-def _attempt(function, *args) -> tuple[Any, str | None]:
+def _attempt(function, *args, **settings) -> tuple[Any, str | None]:
     """(result, None) or (None, why), in a worker: what a task's code raises may not survive the way to the parent."""
     try:
-        return function(*args), None
+        return function(*args, **settings), None
     except errors.FlanJaxError as e:
         return None, str(e)
     except Exception as e:
         return None, f'{type(e).__name__}: {e}'
 
 
-def _train_vocabulary(config: Config, wanted: Needs, pool) -> None:
+def _train_vocabulary(config: Config, wanted: Needs, *, pool) -> None:
     names = sorted(wanted.selection.train)
     futures = [pool.submit(_attempt, _texts, to_dict(config), name) for name in names]
     texts: list[str] = []
@@ -186,16 +188,18 @@ def _texts(values: dict, name: str) -> list[str]:
     source = seqio_tasks.source_of(task, local_root=config.data.local_root, tfds_dir=config.data.tfds_dir)
     if 'train' not in source.splits:
         return []
-    render = request.renderer(config, task, Vocabulary('', ''))
+    render = request.renderer(config, task, vocabulary=Vocabulary('', ''))
     allowed = render.training_templates()
     out = []
     where = seqio_tasks.place_of(task, 'train', local_root=config.data.local_root)
-    for row_id, fields in seqio_tasks.fields_in(task, source, 'train', rows=config.vocabulary.train_rows, where=where):
-        out += render.text(row_id, fields, allowed[row_id % len(allowed)], shots=0, training=True)
+    for row_id, fields in seqio_tasks.fields_in(
+        task, source, split='train', rows=config.vocabulary.train_rows, where=where
+    ):
+        out += render.text(row_id, fields, template=allowed[row_id % len(allowed)], shots=0, training=True)
     return out
 
 
-def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.StoreRequest) -> str:
+def _prepare_task(values: dict, name: str, *, vocab: Vocabulary, ask: request.StoreRequest) -> str:
     """One store, in a worker."""
     from flan_jax.data import seqio_tasks
 
@@ -205,9 +209,9 @@ def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.Store
     exemplars = ()
     if (config.format.shots or config.format.eval_shots) and 'train' in source.splits:
         where = seqio_tasks.place_of(task, 'train', local_root=config.data.local_root)
-        pool = seqio_tasks.fields_in(task, source, 'train', rows=seqio_tasks.EXEMPLAR_POOL, where=where)
+        pool = seqio_tasks.fields_in(task, source, split='train', rows=seqio_tasks.EXEMPLAR_POOL, where=where)
         exemplars = tuple(pool)
-    render = dataclasses.replace(request.renderer(config, task, vocab), exemplars=exemplars)
+    render = dataclasses.replace(request.renderer(config, task, vocabulary=vocab), exemplars=exemplars)
     splits = []
     for split, kind in ask.splits.items():
         if split not in source.splits:
@@ -218,7 +222,7 @@ def _prepare_task(values: dict, name: str, vocab: Vocabulary, ask: request.Store
             where=seqio_tasks.place_of(task, split, local_root=config.data.local_root),
             rows=config.data.train_rows if kind == 'train' else config.data.eval_rows,
         )  # fmt: skip
-        splits.append((split, kind, *_counted(seqio_tasks.columns(ready, split, account), account)))
+        splits.append((split, kind, *_counted(seqio_tasks.columns(ready, split, account=account), account)))
     info = {
         'cluster': task.cluster, 'mode': task.mode, 'metrics': list(task.metrics), 'vocabulary': vocab.fingerprint,
         'templates': [{'name': t.name, 'inverted': t.inverted} for t in task.templates],

@@ -64,8 +64,8 @@ def train(config: Config) -> dict[str, Any] | None:
 
     # --- plan
     plan, steps = make_plan(config, data)
-    cut = loader.layout(plan, config.training, mesh)
-    summary = summarise(config, data, plan, steps, cut)
+    cut = loader.layout(plan, config.training, mesh=mesh)
+    summary = summarise(config, data, plan=plan, steps=steps, cut=cut)
     if jax.process_index() == 0:
         _write_run(config, summary)
         print(told(summary), file=sys.stderr)
@@ -73,7 +73,7 @@ def train(config: Config) -> dict[str, Any] | None:
     # --- model and optimizer
     bones = state_lib.skeleton(model, config.execution)
     tx, schedule = optimizer.make(config.optimizer, bones.axes, steps=steps)
-    placed = state_lib.shardings(bones, tx, mesh)
+    placed = state_lib.shardings(bones, tx, mesh=mesh)
     train_step = jax.jit(
         step.make(
             bones.graph, tx, training=config.training, schedule=schedule,
@@ -90,23 +90,23 @@ def train(config: Config) -> dict[str, Any] | None:
             shapes = state_lib.shapes(bones, tx)
             state = checkpoints.restore(shapes, placed, plan=plan.fingerprint)
         else:
-            state = state_lib.fresh(model, config.execution, tx, seed=config.seed, placed=placed)
+            state = state_lib.fresh(model, config.execution, tx=tx, seed=config.seed, placed=placed)
         first = int(state.step)
 
         # --- evaluators, loop
-        judge = make_judge(config, bones.graph, mesh, data.stores)
+        judge = make_judge(config, bones.graph, mesh=mesh, stores=data.stores)
         small = suites(data, rows=config.evaluation.rows)
         batches = loader.Loader(plan, data.splits, layout=cut, mesh=mesh).batches(first, steps)
         lines = telemetry.Telemetry(config.run_dir, config.telemetry, first_step=first, steps=steps)
         run = loop.Run(
             config=config, steps=steps, checkpoints=checkpoints, telemetry=lines,
             describe=lambda done: checkpoint.Description(done, plan.fingerprint, to_dict(config)),
-            evaluate=lambda state: evaluate(config, judge, small, state.params),
+            evaluate=lambda state: evaluate(config, judge, asked=small, params=state.params),
             flops=None if model.encoder_decoder
             else telemetry.flops_per_token(model, row_tokens=config.packing.row_tokens),
         )  # fmt: skip
         try:
-            state, stopped = loop.fit(run, state, train_step, batches)
+            state, stopped = loop.fit(run, state, step=train_step, batches=batches)
         finally:
             lines.close()
             checkpoints.close()
@@ -117,11 +117,11 @@ def train(config: Config) -> dict[str, Any] | None:
             return None
         scores = None
         if config.evaluation.at_end:
-            scores = evaluate(config, judge, suites(data, rows=None), state.params, progress=True)
+            scores = evaluate(config, judge, asked=suites(data, rows=None), params=state.params, progress=True)
             scores = {'step': int(state.step)} | scores
     if jax.process_index() == 0:
         if scores is not None:
-            _write_json(config, 'scores.json', scores)
+            _write_json(config, 'scores.json', value=scores)
             print(report.score_table(scores))
         print(f'report: {report.write(config.run_dir)}', file=sys.stderr)
     return scores
@@ -192,7 +192,7 @@ def make_plan(config: Config, data: Data) -> tuple[planning.Plan, int]:
     return planning.make(recipe, data.lengths, rows=training.steps * training.batch_rows), training.steps
 
 
-def summarise(config: Config, data: Data, plan: planning.Plan, steps: int, cut: loader.Layout) -> dict[str, Any]:
+def summarise(config: Config, data: Data, *, plan: planning.Plan, steps: int, cut: loader.Layout) -> dict[str, Any]:
     """plan.json: what will be trained on, known before the first step."""
     realised = planning.realised(plan, data.lengths)
     totals = {key: sum(r[key] for r in realised.values()) for key in ('examples', 'tokens', 'supervised_tokens')}
@@ -238,7 +238,8 @@ def warnings(summary: Mapping[str, Any]) -> list[str]:
     if summary['steps'] < SMALL_RUN:
         out.append(
             f'only {summary["steps"]} optimizer steps: {summary["examples"]} examples pack into '
-            f'{summary["rows"]} rows, {summary["batch_rows"]} a step; lower training.batch_rows or packing.row_tokens, or train longer'
+            f'{summary["rows"]} rows, {summary["batch_rows"]} a step; '
+            'lower training.batch_rows or packing.row_tokens, or train longer'
         )
     for task in summary['tasks']:
         if task['epochs'] > 10:
@@ -270,7 +271,7 @@ def told(summary: Mapping[str, Any], *, shown: int = 12) -> str:
     return '\n'.join(lines + [f'WARNING: {warning}' for warning in summary['warnings']])
 
 
-def make_judge(config: Config, graph: Any, mesh: jax.sharding.Mesh, stores: prepare.Stores) -> protocol.Judge:
+def make_judge(config: Config, graph: Any, *, mesh: jax.sharding.Mesh, stores: prepare.Stores) -> protocol.Judge:
     """What asks the model."""
     encoder_decoder, tokens = config.model.encoder_decoder, config.evaluation.batch_tokens
     return protocol.Judge(
@@ -292,7 +293,7 @@ def suites(data: Data, *, rows: int | None) -> list[protocol.Suite]:
 
 
 def evaluate(
-    config: Config, judge: protocol.Judge, asked: list[protocol.Suite], params: Any, *, progress: bool = False
+    config: Config, judge: protocol.Judge, *, asked: list[protocol.Suite], params: Any, progress: bool = False
 ) -> dict[str, Any]:
     """Scores of some weights, shaped like scores.json."""
     from tqdm import tqdm
@@ -309,16 +310,16 @@ def evaluate(
 def _write_run(config: Config, summary: Mapping[str, Any]) -> None:
     """The run directory's head: config, plan, versions."""
     os.makedirs(config.run_dir, exist_ok=True)
-    _write_json(config, 'config.json', to_dict(config))
-    _write_json(config, 'plan.json', summary)
+    _write_json(config, 'config.json', value=to_dict(config))
+    _write_json(config, 'plan.json', value=summary)
     environment = {
         'python': platform.python_version(), 'jax': jax.__version__, 'flax': flax.__version__,
         'device': jax.devices()[0].device_kind, 'devices': jax.device_count(), 'processes': jax.process_count(),
     }  # fmt: skip
-    _write_json(config, 'environment.json', environment)
+    _write_json(config, 'environment.json', value=environment)
 
 
-def _write_json(config: Config, name: str, value: Mapping[str, Any]) -> None:
+def _write_json(config: Config, name: str, *, value: Mapping[str, Any]) -> None:
     path = pathlib.Path(config.run_dir) / name
     temporary = path.with_suffix('.tmp')
     temporary.write_text(json.dumps(value, indent=1))

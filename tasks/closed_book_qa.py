@@ -154,7 +154,7 @@ _WEBQUESTIONS = (
 )
 
 
-def _exam(name: str, source: TfdsSource, templates: tuple[Template, ...], texts_from: str) -> Task:
+def _exam(name: str, source: TfdsSource, *, templates: tuple[Template, ...], texts_from: str) -> Task:
     return Task(
         name=name,
         cluster='closed_book_qa',
@@ -167,7 +167,7 @@ def _exam(name: str, source: TfdsSource, templates: tuple[Template, ...], texts_
     )
 
 
-def _queries(name: str, source: TfdsSource, templates: tuple[Template, ...], texts_from: str) -> Task:
+def _queries(name: str, source: TfdsSource, *, templates: tuple[Template, ...], texts_from: str) -> Task:
     return Task(
         name=name,
         cluster='closed_book_qa',
@@ -183,9 +183,21 @@ def _queries(name: str, source: TfdsSource, templates: tuple[Template, ...], tex
 # NQ-open and WebQuestions lack a labelled validation or test split: the end of `train` serves for validation, and the
 # split that papers report on is `test`.
 TASKS: tuple[Task, ...] = (
-    _exam('arc_challenge', TfdsSource('ai2_arc/ARC-Challenge:1.0.0', _ARC_SPLITS, _arc_row), _ARC_CHALLENGE, 'arc'),
-    _exam('arc_easy', TfdsSource('ai2_arc/ARC-Easy:1.0.0', _ARC_SPLITS, _arc_row), _ARC_EASY, 'arc'),
-    _exam('openbookqa', TfdsSource('openbookqa:0.1.0', _ARC_SPLITS, _openbookqa_row), _OPENBOOKQA, 'openbookqa'),
+    _exam(
+        'arc_challenge',
+        TfdsSource('ai2_arc/ARC-Challenge:1.0.0', _ARC_SPLITS, _arc_row),
+        templates=_ARC_CHALLENGE,
+        texts_from='arc',
+    ),
+    _exam(
+        'arc_easy', TfdsSource('ai2_arc/ARC-Easy:1.0.0', _ARC_SPLITS, _arc_row), templates=_ARC_EASY, texts_from='arc'
+    ),
+    _exam(
+        'openbookqa',
+        TfdsSource('openbookqa:0.1.0', _ARC_SPLITS, _openbookqa_row),
+        templates=_OPENBOOKQA,
+        texts_from='openbookqa',
+    ),
     _queries(
         'nq_open',
         TfdsSource(
@@ -193,8 +205,8 @@ TASKS: tuple[Task, ...] = (
             {'train': 'train[:95%]', 'validation': 'train[95%:]', 'test': 'validation'},
             _nq_row,
         ),
-        _NQ_OPEN,
-        'natural_questions',
+        templates=_NQ_OPEN,
+        texts_from='natural_questions',
     ),
     _queries(
         'webquestions',
@@ -203,7 +215,7 @@ TASKS: tuple[Task, ...] = (
             {'train': 'train[:90%]', 'validation': 'train[90%:]', 'test': 'test'},
             _webquestions_row,
         ),
-        _WEBQUESTIONS,
-        'webquestions',
+        templates=_WEBQUESTIONS,
+        texts_from='webquestions',
     ),
 )

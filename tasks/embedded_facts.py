@@ -6,7 +6,7 @@ from tasks.embedded_instances import listed, mini
 from tasks.embedded_words import FEW_NAMES, KIND_OF, KINDS, LETTERS, NAMES, NUMBERS, PLACES, THINGS, WITH_ARTICLE, WORDS
 
 
-def _pairs(rng: random.Random, values: tuple[str, ...], count: int) -> dict[str, str]:
+def _pairs(rng: random.Random, values: tuple[str, ...], *, count: int) -> dict[str, str]:
     return dict(zip(rng.sample(FEW_NAMES, count), rng.sample(values, count), strict=True))
 
 
@@ -19,7 +19,7 @@ def _table(pairs: dict[str, str]) -> str:
 
 
 def _lookup_value(rng):
-    pairs = _pairs(rng, WORDS, rng.randint(2, 3))
+    pairs = _pairs(rng, WORDS, count=rng.randint(2, 3))
     key = rng.choice(tuple(pairs))
     return {'table': _table(pairs), 'key': key, 'answer': pairs[key]}
 
@@ -75,7 +75,7 @@ LOOKUP_FIELD = mini(
 
 
 def _where_is(rng):
-    pairs = _pairs(rng, PLACES, 2)
+    pairs = _pairs(rng, PLACES, count=2)
     name = rng.choice(tuple(pairs))
     facts = listed([f'{who} is in the {place}' for who, place in pairs.items()])
     return {'facts': facts, 'name': name, 'answer': pairs[name]}

@@ -40,7 +40,7 @@ def wording(rng: random.Random, names: Sequence[str]) -> dict[str, str]:
     return {name: rng.choice(WORDING[name]) for name in names}
 
 
-def row(name: str, draw: Draw, names: Sequence[str], split: str, index: int) -> Row:
+def row(split: str, index: int, *, name: str, draw: Draw, names: Sequence[str]) -> Row:
     """Draws from one stream, seeded by task, split and index, until an instance falls into the split."""
     rng = random.Random(f'{name}/{split}/{index}')
     while True:
@@ -57,7 +57,7 @@ def mini(name: str, cluster: str, *, draw: Draw, templates: Sequence[str]) -> Ta
     return Task(
         name=name,
         cluster=f'mini_{cluster}',
-        source=GeneratedSource(row=functools.partial(row, name, draw, names), sizes=SIZES),
+        source=GeneratedSource(row=functools.partial(row, name=name, draw=draw, names=names), sizes=SIZES),
         fields=dict,
         templates=tuple(Template(pattern) for pattern in templates),
         mode='generate',

@@ -6,12 +6,12 @@ from tasks.embedded_instances import listed, mini
 from tasks.embedded_words import KIND_OF, KINDS, PLURALS, WORDS
 
 
-def _words(rng: random.Random, shortest: int, longest: int) -> list[str]:
+def _words(rng: random.Random, shortest: int, *, longest: int) -> list[str]:
     return rng.sample(WORDS, rng.randint(shortest, longest))
 
 
 def _first_word(rng):
-    words = _words(rng, 3, 5)
+    words = _words(rng, 3, longest=5)
     return {'words': listed(words), 'answer': words[0]}
 
 
@@ -35,7 +35,7 @@ FIRST_WORD = mini(
 
 
 def _last_word(rng):
-    words = _words(rng, 3, 5)
+    words = _words(rng, 3, longest=5)
     return {'words': listed(words), 'answer': words[-1]}
 
 
@@ -59,7 +59,7 @@ LAST_WORD = mini(
 
 
 def _middle_word(rng):
-    words = _words(rng, 3, 3)
+    words = _words(rng, 3, longest=3)
     return {'words': listed(words), 'answer': words[1]}
 
 
@@ -134,7 +134,7 @@ WORD_OF_KIND = mini(
 
 
 def _drop_first(rng):
-    words = _words(rng, 3, 4)
+    words = _words(rng, 3, longest=4)
     return {'words': listed(words), 'answer': listed(words[1:])}
 
 
@@ -158,7 +158,7 @@ DROP_FIRST = mini(
 
 
 def _drop_last(rng):
-    words = _words(rng, 3, 4)
+    words = _words(rng, 3, longest=4)
     return {'words': listed(words), 'answer': listed(words[:-1])}
 
 
@@ -182,7 +182,7 @@ DROP_LAST = mini(
 
 
 def _add_first(rng):
-    words = _words(rng, 3, 4)
+    words = _words(rng, 3, longest=4)
     return {'words': listed(words[1:]), 'word': words[0], 'answer': listed(words)}
 
 
@@ -206,7 +206,7 @@ ADD_FIRST = mini(
 
 
 def _add_last(rng):
-    words = _words(rng, 3, 4)
+    words = _words(rng, 3, longest=4)
     return {'words': listed(words[:-1]), 'word': words[-1], 'answer': listed(words)}
 
 
@@ -230,7 +230,7 @@ ADD_LAST = mini(
 
 
 def _count_items(rng):
-    words = _words(rng, 2, 6)
+    words = _words(rng, 2, longest=6)
     return {'words': listed(words), 'answer': str(len(words))}
 
 

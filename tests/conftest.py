@@ -16,6 +16,7 @@ from jaxtyping import install_import_hook  # noqa: E402
 CHECKED = ['flan_jax.models', 'flan_jax.training.loss', 'flan_jax.decoding']
 install_import_hook(CHECKED, 'beartype.beartype')
 
+
 def _local_rows() -> pathlib.Path | None:
     """FLAN_JAX_LOCAL_ROOT, or a folder beside the checkout that holds data/tasks/<task>/<split>.jsonl."""
     named = os.environ.get('FLAN_JAX_LOCAL_ROOT')

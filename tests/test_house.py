@@ -18,6 +18,17 @@ FILE_LINES, TEST_FILE_LINES = 400, 500
 FUNCTION_LINES, STORY_LINES = 60, 120
 PARAMETERS, POSITIONAL = 6, 2
 FIELDS = 25
+GIVEN_ORDER = {  # of arguments, by position; functions in functions and numba's kernels: see `own_functions`
+    'flan_jax/models/layers.py:product',  # a custom_vjp: JAX passes it and its rules their arguments by position
+    'flan_jax/models/layers.py:_product_forward',
+    'flan_jax/models/layers.py:_product_backward',
+    'flan_jax/models/layers.py:ones',  # an initialiser, (key, shape, dtype) as everywhere in JAX
+    # Three tensors whose order is the same in every library.
+    'flan_jax/models/attention.py:attend',
+    'flan_jax/models/attention.py:dense',
+    'flan_jax/models/splash.py:splash',
+    'flan_jax/training/loss.py:cross_entropy',
+}
 STORIES = {'flan_jax/run.py:train'}  # besides every `main`: what a run does, from top to bottom
 HEAVY = {'flan_jax.data.seqio_tasks'}  # imports TensorFlow
 
@@ -107,7 +118,8 @@ def test_functions_take_few_parameters():
 
 def test_parameters_after_the_second_are_keyword_only():
     wide = {name: names for name, node in own_functions(PRODUCT) if len(names := positional(node)) > POSITIONAL}
-    assert not wide, f'{len(wide)} functions:\n' + '\n'.join(f'{n}({", ".join(p)})' for n, p in wide.items())
+    assert wide.keys() >= GIVEN_ORDER, 'an exemption nobody needs'
+    assert not {name: names for name, names in wide.items() if name not in GIVEN_ORDER}
 
 
 def test_dataclasses_have_few_fields():

@@ -335,7 +335,7 @@ def as_seqio(config: Config, vocabulary, name: str, rates) -> dict:
     for task_name in rates:
         task = tasks[task_name]
         source = seqio_tasks.source_of(task, local_root=config.data.local_root, tfds_dir=None)
-        render = request.renderer(config, task, vocabulary)
+        render = request.renderer(config, task, vocabulary=vocabulary)
         made = seqio_tasks.task_of(
             render, 'train', source=source, rows=None, account=seqio_tasks.Account(), where=task_name
         )
@@ -394,7 +394,7 @@ def summary_of(config, stores, **training):
     data = run.load(config)
     plan, steps = run.make_plan(config, data)
     cut = run.loader.Layout(8, 1, 1, planning.bound(plan, batch_rows=8, parts=1))
-    return run.summarise(config, data, plan, steps, cut), plan, data
+    return run.summarise(config, data, plan=plan, steps=steps, cut=cut), plan, data
 
 
 def test_steps_of_an_epoch_are_counted_in_packed_rows(config, stores):
@@ -451,7 +451,7 @@ config = resolve(json.loads(sys.argv[1]))
 data = run.load(config)
 plan, steps = run.make_plan(config, data)
 mesh = mesh.make(config.mesh)
-batches = loader.Loader(plan, data.splits, layout=loader.layout(plan, config.training, mesh), mesh=mesh)
+batches = loader.Loader(plan, data.splits, layout=loader.layout(plan, config.training, mesh=mesh), mesh=mesh)
 tokens = sum(int((batch.rows.segments > 0).sum()) for batch in batches.batches(0, steps))
 print(json.dumps([Refuse.asked, steps, tokens, plan.fingerprint, 'tensorflow' in sys.modules]))
 """

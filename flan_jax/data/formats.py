@@ -108,7 +108,7 @@ class Renderer:
         jobs = [(row_id, fields, i, self.format.eval_shots) for row_id, fields in rows for i in straight]
         return self._encode(jobs, dropped, training=False)
 
-    def text(self, row_id: int, fields: Fields, template: int, *, shots: int, training: bool) -> tuple[str, str]:
+    def text(self, row_id: int, fields: Fields, *, template: int, shots: int, training: bool) -> tuple[str, str]:
         """Context and target of one row as text."""
         return self._render(row_id, fields, template=template, shots=shots, training=training)[:2]
 
@@ -123,11 +123,13 @@ class Renderer:
         separator = self.format.separator if self.decoder_only else ''
         parts = [
             f'{shot_inputs}{self.format.separator}{shot_target}\n\n'
-            for shot_inputs, shot_target in self._shots(row_id, inputs, phrasing, shots, training, show)
+            for shot_inputs, shot_target in self._shots(
+                row_id, inputs, phrasing=phrasing, shots=shots, training=training, show=show
+            )
         ]
         return ''.join(parts) + inputs + separator, target, len(parts)
 
-    def _shots(self, row_id: int, inputs: str, phrasing: Template, shots: int, training: bool, show: bool):
+    def _shots(self, row_id: int, inputs: str, *, phrasing: Template, shots: int, training: bool, show: bool):
         """Exemplars of the query: other rows of the pool, other texts than the query, each at most once."""
         taken: list[tuple[str, str]] = []
         pool = len(self.exemplars)
@@ -168,11 +170,11 @@ class Renderer:
             context = prefix + context[trimmed:]
             example = Example(context, target, row_id, template, shots, trimmed)
             if not training:
-                example = self._with_answers(example, fields, option_ids)
+                example = self._with_answers(example, fields, option_ids=option_ids)
             out.append(example)
         return out
 
-    def _with_answers(self, example: Example, fields: Fields, option_ids: dict[str, list[int]]) -> Example:
+    def _with_answers(self, example: Example, fields: Fields, *, option_ids: dict[str, list[int]]) -> Example:
         options = [str(o) for o in fields.get('options', ())]
         for option in options:
             if option not in option_ids:
@@ -199,7 +201,7 @@ def held_out_templates(task: Task, held_out: int) -> frozenset[int]:
     return frozenset(straight[len(straight) - held_out :])
 
 
-def fields_of(task: Task, row: Row, where: str) -> Fields | None:
+def fields_of(task: Task, row: Row, *, where: str) -> Fields | None:
     """The row's template fields, checked.
 
     Args:

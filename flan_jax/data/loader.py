@@ -40,7 +40,7 @@ class Layout:
         return self.batch_rows // self.microbatches // self.groups
 
 
-def layout(plan: Plan, training: TrainingConfig, mesh: jax.sharding.Mesh) -> Layout:
+def layout(plan: Plan, training: TrainingConfig, *, mesh: jax.sharding.Mesh) -> Layout:
     """The cut of a plan's batches on a mesh.
 
     Raises:

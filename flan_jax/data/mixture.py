@@ -47,18 +47,19 @@ class Selection:
     excluded: Mapping[str, str]
 
 
-def resolve(config: MixtureConfig, tasks: Mapping[str, Task], mixtures: Mapping[str, MixtureConfig]) -> Node:
+def resolve(config: MixtureConfig, tasks: Mapping[str, Task], *, mixtures: Mapping[str, MixtureConfig]) -> Node:
     """Names to a tree.
 
     Raises:
       ConfigError: a member is unknown (near names listed) or a mixture contains itself (the way is shown).
     """
-    return _resolve('mixture', config, tasks, mixtures, ())
+    return _resolve('mixture', config, tasks=tasks, mixtures=mixtures, way=())
 
 
 def _resolve(
     name: str,
     config: MixtureConfig,
+    *,
     tasks: Mapping[str, Task],
     mixtures: Mapping[str, MixtureConfig],
     way: tuple[str, ...],
@@ -72,7 +73,7 @@ def _resolve(
         if member in tasks:
             found = [member]
         elif member in mixtures:
-            found = [_resolve(member, mixtures[member], tasks, mixtures, (*way, name))]
+            found = [_resolve(member, mixtures[member], tasks=tasks, mixtures=mixtures, way=(*way, name))]
         elif member in clusters:
             found = [t for t in tasks if tasks[t].cluster == member]
         else:
@@ -149,7 +150,7 @@ def rates(node: Node, examples: Mapping[str, int]) -> dict[str, float]:
       examples: training examples of each task; tasks that are not in it get nothing.
     """
     out: dict[str, float] = {}
-    _share(node, 1.0, examples, node.config.cap, out)
+    _share(node, 1.0, examples=examples, cap=node.config.cap, out=out)
     total = sum(out.values())
     return {name: rate / total for name, rate in out.items()}
 
@@ -173,19 +174,19 @@ def _tighter(outer: int | None, inner: int | None) -> int | None:
     return inner if inner is not None else outer
 
 
-def _size(node: 'Node | str', examples: Mapping[str, int], cap: int | None) -> float:
+def _size(node: 'Node | str', examples: Mapping[str, int], *, cap: int | None) -> float:
     if isinstance(node, str):
         size = examples.get(node, 0)
         return float(size if cap is None else min(size, cap))
     cap = _tighter(cap, node.config.cap)
-    return sum(_size(child, examples, cap) for child in node.children)
+    return sum(_size(child, examples, cap=cap) for child in node.children)
 
 
-def _share(node: Node, share: float, examples: Mapping[str, int], cap: int | None, out: dict[str, float]) -> None:
-    children = [child for child in node.children if _size(child, examples, None) > 0]
+def _share(node: Node, share: float, *, examples: Mapping[str, int], cap: int | None, out: dict[str, float]) -> None:
+    children = [child for child in node.children if _size(child, examples, cap=None) > 0]
     match node.config.rule:
         case 'proportional':
-            raw = [_size(child, examples, cap) for child in children]
+            raw = [_size(child, examples, cap=cap) for child in children]
         case 'equal':
             raw = [1.0] * len(children)
         case 'weights':
@@ -194,7 +195,7 @@ def _share(node: Node, share: float, examples: Mapping[str, int], cap: int | Non
     raw = [r ** (1.0 / node.config.temperature) for r in raw]
     for child, part in zip(children, _normalised(raw)):
         if isinstance(child, Node):
-            _share(child, share * part, examples, _tighter(cap, child.config.cap), out)
+            _share(child, share * part, examples=examples, cap=_tighter(cap, child.config.cap), out=out)
         else:
             out[child] = out.get(child, 0.0) + share * part
 

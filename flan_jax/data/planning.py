@@ -109,15 +109,15 @@ def make(
     """
     usable, dropped = _usable(recipe, lengths)
     shares = np.array(list(recipe.rates.values()))
-    assemble = functools.partial(_assemble, recipe, usable, lengths, dropped=dropped, rows=rows)
+    assemble = functools.partial(_assemble, recipe, usable, lengths=lengths, dropped=dropped, rows=rows)
     if epochs is not None:
         draws = round(epochs * recipe.epoch_examples)
-        return assemble(counts=_counts(shares, draws, recipe.window))
-    per_row = _examples_per_row(recipe, usable, lengths, shares)
+        return assemble(counts=_counts(shares, draws, window=recipe.window))
+    per_row = _examples_per_row(recipe, usable, lengths=lengths, shares=shares)
     draws, wanted = recipe.window, rows * per_row
     while True:  # whole windows only: a short one would hold other rows than a longer plan has there
         draws = max(math.ceil(wanted / recipe.window) * recipe.window, draws + recipe.window)
-        plan = assemble(counts=_counts(shares, draws, recipe.window))
+        plan = assemble(counts=_counts(shares, draws, window=recipe.window))
         if len(plan) >= rows:
             return plan
         wanted = draws * 1.1 * rows / max(len(plan), 1)
@@ -146,14 +146,14 @@ def _sizes(recipe: Recipe, lengths: Lengths) -> list[np.ndarray]:
     return [lengths.total - lengths.target, lengths.target]
 
 
-def _counts(shares: np.ndarray, draws: int, window: int) -> np.ndarray:
+def _counts(shares: np.ndarray, draws: int, *, window: int) -> np.ndarray:
     """int64[windows, tasks]: how many examples each window takes of each task."""
     ends = np.minimum(np.arange(1, math.ceil(draws / window) + 1) * window, draws)
     totals = np.rint(np.outer(ends, shares)).astype(np.int64)
     return np.diff(totals, axis=0, prepend=0)
 
 
-def _examples_per_row(recipe: Recipe, usable: Sequence[np.ndarray], lengths: Mapping, shares: np.ndarray) -> float:
+def _examples_per_row(recipe: Recipe, usable: Sequence[np.ndarray], *, lengths: Mapping, shares: np.ndarray) -> float:
     if not recipe.pack:
         return 1.0
     means = np.zeros(len(recipe.row_tokens))
@@ -162,7 +162,7 @@ def _examples_per_row(recipe: Recipe, usable: Sequence[np.ndarray], lengths: Map
     return float(np.min(np.array(recipe.row_tokens) / np.maximum(means, 1e-9)))
 
 
-def _sequence(recipe: Recipe, name: str, index: np.ndarray, count: int) -> np.ndarray:
+def _sequence(recipe: Recipe, name: str, *, index: np.ndarray, count: int) -> np.ndarray:
     """The first `count` examples of a task's endless sequence."""
     epochs = []
     for epoch in range(math.ceil(count / len(index))):
@@ -175,14 +175,14 @@ def _sequence(recipe: Recipe, name: str, index: np.ndarray, count: int) -> np.nd
 def _assemble(
     recipe: Recipe,
     usable: Sequence[np.ndarray],
-    lengths: Mapping[str, Lengths],
     *,
+    lengths: Mapping[str, Lengths],
     counts: np.ndarray,
     dropped: Mapping[str, int],
     rows: int | None,
 ) -> Plan:
     names, totals = tuple(recipe.rates), counts.sum(axis=0)
-    sequences = [_sequence(recipe, *args) for args in zip(names, usable, totals.tolist())]
+    sequences = [_sequence(recipe, n, index=i, count=c) for n, i, c in zip(names, usable, totals.tolist())]
     starts = np.concatenate([[0], np.cumsum(totals)[:-1]]).astype(np.int64)
     example = np.concatenate(sequences).astype(np.int32)
     sides = [_sizes(recipe, lengths[name]) for name in names]

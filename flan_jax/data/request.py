@@ -69,7 +69,7 @@ def load_tasks(modules: tuple[str, ...]) -> tuple[dict[str, Task], dict[str, Mix
     return index(tasks), mixtures
 
 
-def vocabulary(config: Config, tasks: Mapping[str, Task], names: tuple[str, ...]) -> Vocabulary:
+def vocabulary(config: Config, tasks: Mapping[str, Task], *, names: tuple[str, ...]) -> Vocabulary:
     """The run's vocabulary: a given file, or the place of the one trained on the tasks `names`."""
     wanted = config.vocabulary
     if wanted.path is not None:
@@ -78,11 +78,11 @@ def vocabulary(config: Config, tasks: Mapping[str, Task], names: tuple[str, ...]
     digest = store.digest([wanted.train_size, wanted.train_rows, texts])
     path = pathlib.Path(config.data.store_root) / f'vocabulary-{digest}.model'
     if not path.exists() and any(source is None for _, source in texts):
-        path = _trained_elsewhere(config, digest, path)
+        path = _trained_elsewhere(config, digest, path=path)
     return Vocabulary(str(path), f'{path.stem}{"-bos" if wanted.bos else ""}', wanted.bos)
 
 
-def _trained_elsewhere(config: Config, digest: str, path: pathlib.Path) -> pathlib.Path:
+def _trained_elsewhere(config: Config, digest: str, *, path: pathlib.Path) -> pathlib.Path:
     """Without the rows their digest is unknown: the one trained vocabulary that lies beside the stores is meant."""
     found = sorted(pathlib.Path(config.data.store_root).glob('vocabulary-*.model'))
     if len(found) > 1:
@@ -94,7 +94,7 @@ def _trained_elsewhere(config: Config, digest: str, path: pathlib.Path) -> pathl
     return found[0] if found else path
 
 
-def request(config: Config, task: Task, vocabulary: Vocabulary) -> StoreRequest:
+def request(config: Config, task: Task, *, vocabulary: Vocabulary) -> StoreRequest:
     """The store of a task under a config."""
     data, form = config.data, config.format
     splits = {'train': 'train'} if 'train' in task.splits else {}
@@ -109,7 +109,7 @@ def request(config: Config, task: Task, vocabulary: Vocabulary) -> StoreRequest:
     return StoreRequest(task.name, digest, _source_digest(config, task), splits)
 
 
-def renderer(config: Config, task: Task, vocabulary: Vocabulary) -> formats.Renderer:
+def renderer(config: Config, task: Task, *, vocabulary: Vocabulary) -> formats.Renderer:
     """What makes a task's examples under a config."""
     return formats.Renderer(
         task=task,

@@ -84,7 +84,7 @@ class Account:
     failure: Exception | None = None
 
 
-def local_file(task: Task, split: str, local_root: str | None) -> pathlib.Path | None:
+def local_file(task: Task, split: str, *, local_root: str | None) -> pathlib.Path | None:
     """The local rows of a split, if there."""
     path = pathlib.Path(local_root) / task.name / f'{split}.jsonl' if local_root else None
     return path if path and path.exists() else None
@@ -92,7 +92,7 @@ def local_file(task: Task, split: str, local_root: str | None) -> pathlib.Path |
 
 def place_of(task: Task, split: str, *, local_root: str | None) -> str:
     """How messages name a split: by its local file if there is one."""
-    return str(local_file(task, split, local_root) or f'{task.name}/{split}')
+    return str(local_file(task, split, local_root=local_root) or f'{task.name}/{split}')
 
 
 def source_of(task: Task, *, local_root: str | None, tfds_dir: str | None) -> seqio.DataSource:
@@ -101,7 +101,7 @@ def source_of(task: Task, *, local_root: str | None, tfds_dir: str | None) -> se
     Raises:
       DataError: the rows are only local and not there.
     """
-    local = {split: local_file(task, split, local_root) for split in task.splits}
+    local = {split: local_file(task, split, local_root=local_root) for split in task.splits}
     if any(local.values()):
         return seqio.FunctionDataSource(
             lambda split, shuffle_files, seed=None: _read_lines(local[split]),
@@ -110,7 +110,7 @@ def source_of(task: Task, *, local_root: str | None, tfds_dir: str | None) -> se
     match task.source:
         case GeneratedSource(row=row, sizes=sizes):
             return seqio.FunctionDataSource(
-                lambda split, shuffle_files, seed=None: _generate(row, split, sizes[split]), splits=tuple(sizes)
+                lambda split, shuffle_files, seed=None: _generate(row, split, size=sizes[split]), splits=tuple(sizes)
             )
         case TfdsSource(name=name, splits=splits):
             return seqio.TfdsDataSource(tfds_name=name, splits=dict(splits), tfds_data_dir=tfds_dir)
@@ -126,7 +126,7 @@ def _read_lines(path: pathlib.Path) -> tf.data.Dataset:
     return lines.map(lambda i, line: {'row_id': i, 'row': line}).filter(lambda x: tf.strings.length(x['row']) > 0)
 
 
-def _generate(row: Callable[[str, int], Mapping[str, Any]], split: str, size: int) -> tf.data.Dataset:
+def _generate(row: Callable[[str, int], Mapping[str, Any]], split: str, *, size: int) -> tf.data.Dataset:
     def make(index: np.ndarray) -> np.ndarray:
         return np.array([json.dumps(row(split, int(i))) for i in index], object)
 
@@ -169,7 +169,7 @@ def _decoded(value: Any) -> Any:
 
 
 def parse_rows(
-    task: Task, row_ids: np.ndarray, rows: np.ndarray, *, where: str, account: Account
+    task: Task, row_ids: np.ndarray, *, rows: np.ndarray, where: str, account: Account
 ) -> list[tuple[int, Fields]]:
     """JSON rows to template fields; rejected ones are counted."""
     out = []
@@ -181,7 +181,7 @@ def parse_rows(
             raise errors.DataError(f'{place}: no valid JSON ({e}); every line must be one JSON object') from e
         if not isinstance(parsed, dict):
             raise errors.DataError(f'{place}: a {type(parsed).__name__}, not a JSON object')
-        fields = formats.fields_of(task, parsed, place)
+        fields = formats.fields_of(task, parsed, where=place)
         account.rows += 1
         if fields is None:
             account.dropped['rejected'] += 1
@@ -197,7 +197,7 @@ def encode_rows(renderer: Renderer, split: str, *, where: str, account: Account)
 
     def encode(row_ids: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
         try:
-            fields = parse_rows(renderer.task, row_ids, rows, where=where, account=account)
+            fields = parse_rows(renderer.task, row_ids, rows=rows, where=where, account=account)
             make = renderer.train if training else renderer.evaluate
             return _arrays(make(fields, account.dropped))
         except Exception as e:
@@ -245,13 +245,13 @@ def task_of(
     )
 
 
-def fields_in(task: Task, source: seqio.DataSource, split: str, *, rows: int, where: str) -> list[tuple[int, Fields]]:
+def fields_in(task: Task, source: seqio.DataSource, *, split: str, rows: int, where: str) -> list[tuple[int, Fields]]:
     """The first rows of a split as template fields."""
     dataset = _to_json(task)(source.get_dataset(split, shuffle=False).take(rows))
     out, account = [], Account()
     try:
         for batch in dataset.batch(ROWS_PER_CALL).as_numpy_iterator():
-            out += parse_rows(task, batch['row_id'], batch['row'], where=where, account=account)
+            out += parse_rows(task, batch['row_id'], rows=batch['row'], where=where, account=account)
     except tf.errors.OpError as e:
         raise errors.DataError(f'{where}: {_reason(e)}') from e
     return out
@@ -263,7 +263,7 @@ def _reason(error: tf.errors.OpError) -> str:
     return re.sub(places, '', error.message.split('\nTraceback')[0])
 
 
-def columns(task: seqio.Task, split: str, account: Account) -> Iterator[dict[str, Any]]:
+def columns(task: seqio.Task, split: str, *, account: Account) -> Iterator[dict[str, Any]]:
     """Runs a task and gives its examples as store columns, a thousand at a time.
 
     Raises:

@@ -141,7 +141,7 @@ def open_store(path: str | os.PathLike) -> TokenStore:
     return TokenStore(str(path), info)
 
 
-def find(root: str, task: str, request: str, source: str | None) -> TokenStore | None:
+def find(root: str, task: str, *, request: str, source: str | None) -> TokenStore | None:
     """The finished store of a request.
 
     Args:
@@ -191,7 +191,7 @@ def write(
     try:
         counts = {}
         for split, kind, batches, count in splits:
-            examples = _write_split(temporary / f'{split}.arrow', SCHEMAS[kind], batches)
+            examples = _write_split(temporary / f'{split}.arrow', SCHEMAS[kind], batches=batches)
             counts[split] = {'kind': kind, **examples, **count()}
         fingerprint = digest([request, source, {split: c['content'] for split, c in counts.items()}])
         record = {
@@ -209,7 +209,7 @@ def write(
     return open_store(final)
 
 
-def _write_split(path: pathlib.Path, schema: pa.Schema, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _write_split(path: pathlib.Path, schema: pa.Schema, *, batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """One record batch a file, so that every column is one piece of memory."""
     tables = [pa.Table.from_pydict(_columns(batch, schema), schema=schema) for batch in batches]
     table = pa.concat_tables(tables).combine_chunks() if tables else schema.empty_table()

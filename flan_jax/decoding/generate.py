@@ -27,8 +27,8 @@ from flan_jax.parallel import distributed
 def _greedy(
     params: Any,
     tokens: Int[Array, 'B T'],
-    lengths: Int[Array, 'B 1'],
     *,
+    lengths: Int[Array, 'B 1'],
     graph: Any,
     new: int,
     eos: int,
@@ -43,11 +43,11 @@ def _greedy(
         extend = functools.partial(model.extend, cross=cross, encoder_segments=segments)
         cache = model.empty_cache(batch, new)
         start = jnp.zeros((batch, 1), jnp.int32)
-        hidden, cache = extend(start, start, cache)
+        hidden, cache = extend(start, start, cache=cache)
         ends = jnp.zeros((batch, 1), jnp.int32)
     else:
         extend = model.extend
-        hidden, cache = extend(tokens, places, model.empty_cache(batch, width + new))
+        hidden, cache = extend(tokens, places, cache=model.empty_cache(batch, width + new))
         hidden = jnp.take_along_axis(hidden, jnp.maximum(lengths - 1, 0)[..., None], axis=1)
         ends = lengths - 1
 
@@ -60,7 +60,7 @@ def _greedy(
 
     def body(carry):
         step, last, done, out, cache = carry
-        hidden, cache = extend(last, ends + step, cache)
+        hidden, cache = extend(last, ends + step, cache=cache)
         token = jnp.where(done, 0, choose(hidden))
         out = jax.lax.dynamic_update_slice_in_dim(out, token, step, axis=1)
         return step + 1, token, done | (token == eos), out, cache
@@ -126,7 +126,7 @@ class Generator:
                 _greedy(
                     params,
                     put(tokens),
-                    put(lengths),
+                    lengths=put(lengths),
                     graph=self.graph,
                     new=new,
                     eos=self.eos,

@@ -56,7 +56,7 @@ def _log_likelihoods(
     model = nnx.merge(graph, params)
     supervised, labels = marks
     sides = (rows,) if encoder is None else (rows, encoder)
-    hidden = take(model.branches(*sides, branches), supervised)
+    hidden = take(model.branches(*sides, branches=branches), supervised)
     groups, positions, width = hidden.shape
     pieces = max(positions // CHUNK, 1)
 
@@ -105,7 +105,7 @@ class Scorer:
         order = sorted(range(len(requests)), key=lambda i: -_need(requests[i], self.encoder_decoder)[0])
         groups = self.mesh.shape['data'] * self.mesh.shape['fsdp']
         sums = [np.zeros(len(request.options)) for request in requests]
-        for batch in self._batches(requests, order, groups):
+        for batch in self._batches(requests, order, groups=groups):
             device = {k: self._place(v, groups) for k, v in batch.arrays.items()}
             rows, encoder = (
                 Rows(*(device[side + name] for name in ('tokens', 'segments', 'positions')))
@@ -128,16 +128,16 @@ class Scorer:
         local = x.reshape(groups, each, -1)[mine].reshape(1, len(mine) * each, -1)
         return place(local, mesh=self.mesh, groups=groups, mine=mine)[0]
 
-    def _batches(self, requests, order, groups):
+    def _batches(self, requests, order, *, groups):
         """Requests of like length in batches of static shapes: rows of the longest one's bucket, filled first-fit."""
         while order:
             needs = [_need(requests[i], self.encoder_decoder) for i in order[:4096]]
             widths = tuple(bucket(max(n[side] for n in needs)) for side in range(2 if self.encoder_decoder else 1))
             per_group = max(self.batch_tokens // sum(widths) // groups, 1)
-            batch = _Batch(per_group * groups, groups, widths)
+            batch = _Batch(per_group * groups, groups, widths=widths)
             left = []
             for at, i in enumerate(order):
-                if not batch.add(i, requests[i], self.encoder_decoder):
+                if not batch.add(i, requests[i], encoder_decoder=self.encoder_decoder):
                     left.append(i)
                 if batch.full or len(left) > 64:
                     left += order[at + 1 :]
@@ -169,7 +169,7 @@ def _need(request: Request, encoder_decoder: bool) -> tuple[int, ...]:
 class _Batch:
     """A batch being filled."""
 
-    def __init__(self, rows: int, groups: int, widths: tuple[int, ...]):
+    def __init__(self, rows: int, groups: int, *, widths: tuple[int, ...]):
         width = widths[-1]
         self.rows, self.groups, self.widths = rows, groups, widths
         self.arrays = {
@@ -184,7 +184,7 @@ class _Batch:
         self.requests: list[int] = []
         self.full = False
 
-    def add(self, index: int, request: Request, encoder_decoder: bool) -> bool:
+    def add(self, index: int, request: Request, *, encoder_decoder: bool) -> bool:
         """Puts a request into the first row with room for it."""
         need = np.array(_need(request, encoder_decoder))
         fits = np.all(self.used + need <= np.array(self.widths), axis=1)
@@ -194,29 +194,29 @@ class _Batch:
         row = int(np.argmax(fits))
         self.segments[row] += 1
         put = self._put_encoder_decoder if encoder_decoder else self._put_decoder
-        put(row, index, request)
+        put(row, index, request=request)
         self.used[row] += need
         self.requests.append(index)
         return True
 
-    def _put_decoder(self, row: int, index: int, request: Request) -> None:
+    def _put_decoder(self, row: int, index: int, *, request: Request) -> None:
         at, prompt = int(self.used[row, 0]), len(request.prompt)
-        self._write('', row, at, request.prompt, 0, 0)
+        self._write('', row, at=at, tokens=request.prompt, first=0, branch=0)
         place = at + prompt
         for k, option in enumerate(request.options):
-            self._write('', row, place, option[:-1], prompt, k + 1)
-            self._mark(row, [at + prompt - 1, *range(place, place + len(option) - 1)], option, index, k)
+            self._write('', row, at=place, tokens=option[:-1], first=prompt, branch=k + 1)
+            self._mark(row, [at + prompt - 1, *range(place, place + len(option) - 1)], option=option, index=index, k=k)
             place += len(option) - 1
 
-    def _put_encoder_decoder(self, row: int, index: int, request: Request) -> None:
-        self._write('encoder_', row, int(self.used[row, 0]), request.prompt, 0, 0)
+    def _put_encoder_decoder(self, row: int, index: int, *, request: Request) -> None:
+        self._write('encoder_', row, at=int(self.used[row, 0]), tokens=request.prompt, first=0, branch=0)
         place = int(self.used[row, 1])
         for k, option in enumerate(request.options):
-            self._write('', row, place, [0, *option[:-1]], 0, k + 1)
-            self._mark(row, range(place, place + len(option)), option, index, k)
+            self._write('', row, at=place, tokens=[0, *option[:-1]], first=0, branch=k + 1)
+            self._mark(row, range(place, place + len(option)), option=option, index=index, k=k)
             place += len(option)
 
-    def _write(self, side: str, row: int, at: int, tokens: Ids, first: int, branch: int) -> None:
+    def _write(self, side: str, row: int, *, at: int, tokens: Ids, first: int, branch: int) -> None:
         cut = slice(at, at + len(tokens))
         self.arrays[f'{side}tokens'][row, cut] = tokens
         self.arrays[f'{side}segments'][row, cut] = self.segments[row]
@@ -224,7 +224,7 @@ class _Batch:
         if not side:
             self.arrays['branches'][row, cut] = branch
 
-    def _mark(self, row: int, predictors: Sequence[int], option: Ids, index: int, k: int) -> None:
+    def _mark(self, row: int, predictors: Sequence[int], *, option: Ids, index: int, k: int) -> None:
         group, inside = divmod(row, self.rows // self.groups)
         base = inside * self.widths[-1]
         self.marks[group] += [(base + at, int(label), index, k) for at, label in zip(predictors, option)]

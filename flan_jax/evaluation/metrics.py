@@ -133,7 +133,7 @@ def pearson(references: Sequence[Sequence[str]], predictions: Sequence[str]) -> 
     Raises:
       DataError: a reference is no number, or there are no examples.
     """
-    _check('pearson', references, predictions)
+    _check('pearson', references, predictions=predictions)
     wanted = [_number(accepted[0]) for accepted in references]
     if None in wanted:
         raise errors.DataError(f'pearson: the reference {references[wanted.index(None)][0]!r} is no number')
@@ -186,7 +186,7 @@ def _bag_f1(reference: Sequence[str], answer: Sequence[str]) -> float:
     return 2.0 * common / (len(reference) + len(answer))
 
 
-def _check(name: str, references: Sequence[Sequence[str]], predictions: Sequence[str]) -> None:
+def _check(name: str, references: Sequence[Sequence[str]], *, predictions: Sequence[str]) -> None:
     if len(references) != len(predictions):
         raise errors.DataError(f'{name}: {len(references)} rows of references for {len(predictions)} predictions')
     if not references:
@@ -200,7 +200,7 @@ def _check(name: str, references: Sequence[Sequence[str]], predictions: Sequence
 
 def _mean(name: str, per_example: PerExample) -> Metric:
     def metric(references: Sequence[Sequence[str]], predictions: Sequence[str]) -> dict[str, float]:
-        _check(name, references, predictions)
+        _check(name, references, predictions=predictions)
         values = [per_example(accepted, answer) for accepted, answer in zip(references, predictions, strict=True)]
         return {name: math.fsum(values) / len(values)}
 

@@ -122,10 +122,10 @@ class Judge:
         requests = [Request(suites[i].prompts[j], tuple(suites[i].options[j])) for i, j in ranked]
         for (i, j), sums in zip(ranked, self.scorer(params, requests, progress=progress)):
             names = suites[i].metas[j]['options']
-            out[i][j] = names[int(np.argmax(self._normalised(sums, suites[i].options[j], names)))]
+            out[i][j] = names[int(np.argmax(self._normalised(sums, suites[i].options[j], names=names)))]
         return out
 
-    def _normalised(self, sums: np.ndarray, options: Sequence[Sequence[int]], names: Sequence[str]) -> np.ndarray:
+    def _normalised(self, sums: np.ndarray, options: Sequence[Sequence[int]], *, names: Sequence[str]) -> np.ndarray:
         match self.config.normalise:
             case 'sum':
                 return sums
@@ -154,7 +154,9 @@ def scores(
     """
     tasks = {}
     for asked, said in zip(suites, predictions):
-        tasks[asked.name] = _task(asked, said, seed=seed) | {'examples': _examples(asked, said, examples, show)}
+        tasks[asked.name] = _task(asked, said, seed=seed) | {
+            'examples': _examples(asked, said, count=examples, show=show)
+        }
     out: dict[str, Any] = {}
     for group in GROUPS:
         parts = [t[group] for t in tasks.values() if t.get(group)]
@@ -212,7 +214,7 @@ def _task(asked: Suite, said: Sequence[str], *, seed: int) -> dict[str, Any]:
         if not len(index):
             return None
         by_score = sorted(templates, key=lambda t: per_template[t]['exact_match'])
-        draws = _resampled(exact[index], asked.rows[index], (seed, zlib.crc32(asked.name.encode())))
+        draws = _resampled(exact[index], asked.rows[index], seed=(seed, zlib.crc32(asked.name.encode())))
         found = {}
         for metric in asked.metrics:
             found |= metrics.get(metric)([references[i] for i in index], [said[i] for i in index])
@@ -243,7 +245,7 @@ def _task(asked: Suite, said: Sequence[str], *, seed: int) -> dict[str, Any]:
     }
 
 
-def _resampled(exact: np.ndarray, rows: np.ndarray, seed: tuple[int, int]) -> np.ndarray:
+def _resampled(exact: np.ndarray, rows: np.ndarray, *, seed: tuple[int, int]) -> np.ndarray:
     """Means of `exact` with the source rows drawn anew; templates of a row stay together.
 
     The seed is a task's own: tasks drawn alike would seem to err together, and their mean to be less certain.
@@ -283,7 +285,7 @@ def _copy(asked: Suite) -> float:
 
 
 def _examples(
-    asked: Suite, said: Sequence[str], count: int, show: Callable[[Sequence[int]], str]
+    asked: Suite, said: Sequence[str], *, count: int, show: Callable[[Sequence[int]], str]
 ) -> list[dict[str, Any]]:
     """A few answers, wrong ones first."""
     correct = [metrics.PER_EXAMPLE['exact_match'](m['references'], p) > 0 for m, p in zip(asked.metas, said)]

@@ -178,11 +178,11 @@ def _training(run: _Run) -> Markup:
     if not run.train and not run.evaluations:
         return missing('No data: the run has no metrics.jsonl with lines of training.')
     figures = [
-        _figure(run, 'Loss per supervised token', 'loss'),
-        _figure(run, 'Token accuracy', 'accuracy'),
-        _figure(run, 'Learning rate', 'learning_rate', smooth=False),
-        _figure(run, 'Gradient norm', 'gradient_norm', log=True),
-        _figure(run, 'Tokens per second', 'tokens_per_s'),
+        _figure(run, 'Loss per supervised token', name='loss'),
+        _figure(run, 'Token accuracy', name='accuracy'),
+        _figure(run, 'Learning rate', name='learning_rate', smooth=False),
+        _figure(run, 'Gradient norm', name='gradient_norm', log=True),
+        _figure(run, 'Tokens per second', name='tokens_per_s'),
         _evaluation_figure(run),
     ]
     return tag('div', _training_facts(run.train), tag('div', figures, class_='charts'))
@@ -211,7 +211,7 @@ def _training_facts(train: Sequence[Mapping[str, Any]]) -> Markup:
     )
 
 
-def _figure(run: _Run, title: str, name: str, *, smooth: bool = True, log: bool = False) -> Markup:
+def _figure(run: _Run, title: str, *, name: str, smooth: bool = True, log: bool = False) -> Markup:
     points = [(line['step'], line.get(name)) for line in run.train]
     values = [y for _, y in points if is_number(y)]
     # A few spikes would press everything else flat.

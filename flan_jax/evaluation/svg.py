@@ -141,7 +141,7 @@ def line_chart(
         up = (y - y_range[0]) / (y_range[1] - y_range[0])
         return _LEFT + across * (WIDTH - _LEFT - _RIGHT), HEIGHT - _BOTTOM - up * (HEIGHT - _TOP - _BOTTOM)
 
-    parts = [*_axes(x_range, y_range, place, log), *(_drawn(line, place) for line in drawn)]
+    parts = [*_axes(x_range, y_range, place=place, log=log), *(_drawn(line, place) for line in drawn)]
     data = f'data-x="{x_range[0]:.9g} {x_range[1]:.9g}" data-y="{y_range[0]:.9g} {y_range[1]:.9g}"'
     frame = f'data-frame="{_LEFT} {WIDTH - _RIGHT} {HEIGHT - _BOTTOM} {_TOP}"'
     return (
@@ -150,7 +150,7 @@ def line_chart(
     )
 
 
-def _axes(x_range, y_range, place, log: bool) -> list[str]:
+def _axes(x_range, y_range, *, place, log: bool) -> list[str]:
     """Grid lines with their numbers."""
     parts = []
     levels = ticks(*y_range)

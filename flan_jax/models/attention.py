@@ -151,10 +151,10 @@ class Attention(nnx.Module):
         d, n, k, h = config.width, config.heads, config.kv_heads, config.head_width
         # Without a scale on the scores, it goes into the initialiser.
         query_init = fan_in(d) if config.scaled_attention else normal((d * h) ** -0.5)
-        self.query = weight(rngs, (d, n, h), ('embed', 'heads', 'head'), query_init)
-        self.key = weight(rngs, (d, k, h), ('embed', 'kv_heads', 'head'), fan_in(d))
-        self.value = weight(rngs, (d, k, h), ('embed', 'kv_heads', 'head'), fan_in(d))
-        self.output = weight(rngs, (n, h, d), ('heads', 'head', 'embed'), fan_in(n * h))
+        self.query = weight(rngs, (d, n, h), axes=('embed', 'heads', 'head'), init=query_init)
+        self.key = weight(rngs, (d, k, h), axes=('embed', 'kv_heads', 'head'), init=fan_in(d))
+        self.value = weight(rngs, (d, k, h), axes=('embed', 'kv_heads', 'head'), init=fan_in(d))
+        self.output = weight(rngs, (n, h, d), axes=('heads', 'head', 'embed'), init=fan_in(n * h))
         self.scale = h**-0.5 if config.scaled_attention else 1.0
         self.kernel = kernel
 

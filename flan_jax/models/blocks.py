@@ -71,13 +71,13 @@ class Block(nnx.Module):
             cache = tuple(whole.at[layer, rows, around.positions].set(new) for whole, new in zip(cache, own))
             own = tuple(whole[layer] for whole in cache)
         attended = self.attention(normed, own, visibility=around.visibility, phases=around.phases, bias=around.bias)
-        x = constrain(x + dropout(attended, self.dropout, keys[0]), ('batch', 'length', 'width'))
+        x = constrain(x + dropout(attended, self.dropout, key=keys[0]), ('batch', 'length', 'width'))
         if self.cross is not None:
             cross = self.cross.project(around.encoded) if cross is None else cross
             attended = self.cross(self.cross_norm(x), cross, visibility=around.cross_visibility)
-            x = constrain(x + dropout(attended, self.dropout, keys[1]), ('batch', 'length', 'width'))
+            x = constrain(x + dropout(attended, self.dropout, key=keys[1]), ('batch', 'length', 'width'))
         mixed = self.mlp(self.mlp_norm(x))
-        return constrain(x + dropout(mixed, self.dropout, keys[2]), ('batch', 'length', 'width')), cache
+        return constrain(x + dropout(mixed, self.dropout, key=keys[2]), ('batch', 'length', 'width')), cache
 
 
 class Stack(nnx.Module):
@@ -132,12 +132,12 @@ class Stack(nnx.Module):
         keys = None
         if key is not None and self.dropout:
             keys, last = jax.random.split(key, self.layers), jax.random.fold_in(key, self.layers)
-            x = dropout(x, self.dropout, jax.random.fold_in(last, 0))
+            x = dropout(x, self.dropout, key=jax.random.fold_in(last, 0))
         inputs = (stacked, jnp.arange(self.layers), cross, keys)
         (x, cache), _ = jax.lax.scan(body, (x, cache), inputs, unroll=self.execution.unroll)
         x = self.norm(x)
         if keys is not None:
-            x = dropout(x, self.dropout, jax.random.fold_in(last, 1))
+            x = dropout(x, self.dropout, key=jax.random.fold_in(last, 1))
         return x, cache
 
     def project_cross(self, encoded: Float[Array, 'B S D']) -> Cache:

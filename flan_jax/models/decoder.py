@@ -28,12 +28,18 @@ class Decoder(nnx.Module):
     def __call__(self, rows: Rows, *, key: Array | None = None) -> Float[Array, 'B T D']:
         """Packed rows to normed hidden states; `key` turns dropout on."""
         index = jnp.arange(rows.tokens.shape[1])[None]
-        return self._run(rows.tokens, rows.positions, attention.packed(rows.segments, causal=True), index, key=key)[0]
+        return self._run(
+            rows.tokens,
+            rows.positions,
+            visibility=attention.packed(rows.segments, causal=True),
+            distances_from=index,
+            key=key,
+        )[0]
 
     def branches(self, rows: Rows, branches: Int[Array, 'B T']) -> Float[Array, 'B T D']:
         """The same for prompts with several continuations each (see `attention.branched`)."""
         visibility = attention.branched(rows.segments, branches)
-        return self._run(rows.tokens, rows.positions, visibility, rows.positions)[0]
+        return self._run(rows.tokens, rows.positions, visibility=visibility, distances_from=rows.positions)[0]
 
     def empty_cache(self, batch: int, length: int) -> Cache:
         """Zeroed keys and values for `length` tokens of `batch` rows, [L B S K H]."""
@@ -44,14 +50,16 @@ class Decoder(nnx.Module):
         )
 
     def extend(
-        self, tokens: Int[Array, 'B T'], positions: Int[Array, 'B T'], cache: Cache
+        self, tokens: Int[Array, 'B T'], positions: Int[Array, 'B T'], *, cache: Cache
     ) -> tuple[Float[Array, 'B T D'], Cache]:
         """More tokens of rows whose past is in the cache; writes their slots.
 
         A slot past a row's end may hold anything: it is seen by nobody until the token of that position overwrites it.
         """
         length = cache[0].shape[2]
-        return self._run(tokens, positions, attention.cached(positions, length), positions, cache=cache)
+        return self._run(
+            tokens, positions, visibility=attention.cached(positions, length), distances_from=positions, cache=cache
+        )
 
     def logits(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         """f32 logits of normed hidden states."""
@@ -61,9 +69,9 @@ class Decoder(nnx.Module):
         self,
         tokens: Int[Array, 'B T'],
         at: Int[Array, 'B T'],
+        *,
         visibility: Visibility,
         distances_from: Int[Array, '_ T'],
-        *,
         cache: Cache | None = None,
         key: Array | None = None,
     ) -> tuple[Float[Array, 'B T D'], Cache | None]:

@@ -41,13 +41,13 @@ class EncoderDecoder(nnx.Module):
         encoded = self.encode(encoder, key=keys[0])
         index = jnp.arange(rows.tokens.shape[1])[None]
         visibility = attention.packed(rows.segments, causal=True)
-        return self._decode(rows, encoder, encoded, visibility=visibility, distances_from=index, key=keys[1])
+        return self._decode(rows, encoder, encoded=encoded, visibility=visibility, distances_from=index, key=keys[1])
 
-    def branches(self, rows: Rows, encoder: Rows, branches: Int[Array, 'B T']) -> Float[Array, 'B T D']:
+    def branches(self, rows: Rows, encoder: Rows, *, branches: Int[Array, 'B T']) -> Float[Array, 'B T D']:
         """Several targets for each context, the context encoded once (see `attention.branched`)."""
         visibility = attention.branched(rows.segments, branches)
         encoded = self.encode(encoder)
-        return self._decode(rows, encoder, encoded, visibility=visibility, distances_from=rows.positions)
+        return self._decode(rows, encoder, encoded=encoded, visibility=visibility, distances_from=rows.positions)
 
     def project_cross(self, encoded: Float[Array, 'B S D']) -> Cache:
         """Cross-attention keys and values of all layers, made once for a whole generation."""
@@ -63,8 +63,8 @@ class EncoderDecoder(nnx.Module):
         self,
         tokens: Int[Array, 'B T'],
         at: Int[Array, 'B T'],
-        cache: Cache,
         *,
+        cache: Cache,
         cross: Cache,
         encoder_segments: Int[Array, 'B S'],
     ) -> tuple[Float[Array, 'B T D'], Cache]:
@@ -88,8 +88,8 @@ class EncoderDecoder(nnx.Module):
         self,
         rows: Rows,
         encoder: Rows,
-        encoded: Float[Array, 'B S D'],
         *,
+        encoded: Float[Array, 'B S D'],
         visibility: Visibility,
         distances_from: Int[Array, '_ T'],
         key: Array | None = None,

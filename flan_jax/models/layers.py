@@ -40,7 +40,7 @@ def ones(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
     return jnp.ones(shape, dtype)
 
 
-def weight(rngs: nnx.Rngs, shape: tuple[int, ...], axes: tuple[str, ...], init: Initialiser) -> nnx.Param:
+def weight(rngs: nnx.Rngs, shape: tuple[int, ...], *, axes: tuple[str, ...], init: Initialiser) -> nnx.Param:
     """One weight: shape, logical axes (see `parallel.axes`) and initialiser, in f32."""
     if len(shape) != len(axes):
         raise ValueError(f'a weight of shape {shape} needs {len(shape)} axis names, has {axes}')
@@ -84,7 +84,7 @@ def _product_backward(
 product.defvjp(_product_forward, _product_backward)
 
 
-def dropout(x: Array, rate: float, key: jax.Array | None) -> Array:
+def dropout(x: Array, rate: float, *, key: jax.Array | None) -> Array:
     """Zeroes a share `rate` of `x` and scales the rest; the identity without a key."""
     if key is None or rate == 0.0:
         return x
@@ -95,7 +95,7 @@ class RMSNorm(nnx.Module):
     """Scale by the root of the mean square, in f32 (Zhang & Sennrich 2019)."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
-        self.scale = weight(rngs, (config.width,), ('norm',), ones)
+        self.scale = weight(rngs, (config.width,), axes=('norm',), init=ones)
         self.eps = config.norm_eps
 
     def __call__(self, x: Float[Array, '*B D']) -> Float[Array, '*B D']:
@@ -109,9 +109,9 @@ class GatedMLP(nnx.Module):
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         d, f = config.width, config.mlp_width
-        self.gate = weight(rngs, (d, f), ('embed', 'mlp'), fan_in(d))
-        self.up = weight(rngs, (d, f), ('embed', 'mlp'), fan_in(d))
-        self.down = weight(rngs, (f, d), ('mlp', 'embed'), fan_in(f))
+        self.gate = weight(rngs, (d, f), axes=('embed', 'mlp'), init=fan_in(d))
+        self.up = weight(rngs, (d, f), axes=('embed', 'mlp'), init=fan_in(d))
+        self.down = weight(rngs, (f, d), axes=('mlp', 'embed'), init=fan_in(f))
         self.activation = config.activation
 
     def __call__(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T D']:
@@ -132,7 +132,7 @@ class Embedding(nnx.Module):
         # A tied table is also the head, whose inputs are normed: a small scale keeps first logits near 0. T5's own
         # table, read only once and never normed with its scale, starts at 1.
         scale = 1.0 if config.encoder_decoder else 0.02
-        self.table = weight(rngs, (config.vocab_size, config.width), ('vocab', 'embed'), normal(scale))
+        self.table = weight(rngs, (config.vocab_size, config.width), axes=('vocab', 'embed'), init=normal(scale))
 
     def __call__(self, tokens: Int[Array, 'B T'], dtype: jnp.dtype) -> Float[Array, 'B T D']:
         return self.table[...][tokens].astype(dtype)  # rows first: repeated tokens add their gradients up in f32
@@ -146,7 +146,7 @@ class Head(nnx.Module):
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         d = config.width
-        self.kernel = weight(rngs, (d, config.vocab_size), ('embed', 'vocab'), fan_in(d))
+        self.kernel = weight(rngs, (d, config.vocab_size), axes=('embed', 'vocab'), init=fan_in(d))
 
     def logits(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         return product('BTD,DV->BTV', x, self.kernel[...], jnp.float32)

@@ -57,7 +57,7 @@ class RelativeBias(nnx.Module):
 
     def __init__(self, config: ModelConfig, *, causal: bool, rngs: nnx.Rngs):
         shape = (config.relative_buckets, config.heads)
-        self.table = weight(rngs, shape, ('buckets', 'heads'), normal(config.width**-0.5))
+        self.table = weight(rngs, shape, axes=('buckets', 'heads'), init=normal(config.width**-0.5))
         self.max_distance = config.relative_max_distance
         self.causal = causal
 

@@ -13,7 +13,7 @@ from flan_jax.models.encoder_decoder import EncoderDecoder
 Model = Decoder | EncoderDecoder
 
 
-def _t5(width: int, mlp_width: int, layers: int, heads: int, *, head_width: int = 64) -> ModelConfig:
+def _t5(width: int, mlp_width: int, *, layers: int, heads: int, head_width: int = 64) -> ModelConfig:
     """T5 1.1 (Raffel et al. 2020 and its release notes): GeGLU, untied head, unscaled attention."""
     return ModelConfig(
         vocab_size=32_128, layers=layers, encoder_layers=layers, width=width, heads=heads, kv_heads=heads,
@@ -22,7 +22,7 @@ def _t5(width: int, mlp_width: int, layers: int, heads: int, *, head_width: int 
     )  # fmt: skip
 
 
-def _llama(width: int, mlp_width: int, layers: int, *, heads: int, kv_heads: int, vocab_size: int) -> ModelConfig:
+def _llama(width: int, mlp_width: int, *, layers: int, heads: int, kv_heads: int, vocab_size: int) -> ModelConfig:
     return ModelConfig(
         vocab_size=vocab_size, layers=layers, width=width, heads=heads, kv_heads=kv_heads, head_width=64,
         mlp_width=mlp_width, norm_eps=1e-5,
@@ -30,15 +30,15 @@ def _llama(width: int, mlp_width: int, layers: int, *, heads: int, kv_heads: int
 
 
 PRESETS: dict[str, ModelConfig] = {
-    't5_1_1_small': _t5(512, 1024, 8, 6),
-    't5_1_1_base': _t5(768, 2048, 12, 12),
-    't5_1_1_large': _t5(1024, 2816, 24, 16),
+    't5_1_1_small': _t5(512, 1024, layers=8, heads=6),
+    't5_1_1_base': _t5(768, 2048, layers=12, heads=12),
+    't5_1_1_large': _t5(1024, 2816, layers=24, heads=16),
     # Grattafiori et al. 2024, the shape of the 1 B text model, its RoPE unscaled; Ben Allal et al. 2025.
     'llama3_1b': dataclasses.replace(
-        _llama(2048, 8192, 16, heads=32, kv_heads=8, vocab_size=128_256), rope_theta=500_000.0
+        _llama(2048, 8192, layers=16, heads=32, kv_heads=8, vocab_size=128_256), rope_theta=500_000.0
     ),
     'smollm2_135m': dataclasses.replace(
-        _llama(576, 1536, 30, heads=9, kv_heads=3, vocab_size=49_152), rope_theta=100_000.0
+        _llama(576, 1536, layers=30, heads=9, kv_heads=3, vocab_size=49_152), rope_theta=100_000.0
     ),
 }
 

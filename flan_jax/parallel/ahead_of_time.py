@@ -56,7 +56,7 @@ def compile_step(
     mesh = mesh_lib.make(config.mesh, list(devices))
     bones = state.skeleton(config.model, config.execution)
     tx, schedule = optimizer.make(config.optimizer, bones.axes, steps=config.training.steps or 1)
-    placed = state.shardings(bones, tx, mesh)
+    placed = state.shardings(bones, tx, mesh=mesh)
     run = step.make(
         bones.graph, tx, training=config.training, schedule=schedule,
         dropout_seed=config.seed if config.model.dropout else None,

@@ -51,7 +51,7 @@ def constrain(x: jax.Array, axes: Sequence[str]) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, spec(axes)))
 
 
-def sharding(mesh: jax.sharding.Mesh, axes: Sequence[str], shape: Sequence[int], name: str) -> NamedSharding:
+def sharding(mesh: jax.sharding.Mesh, axes: Sequence[str], *, shape: Sequence[int], name: str) -> NamedSharding:
     """Where a weight lies.
 
     Raises:

@@ -45,7 +45,7 @@ class Run:
     flops: float | None = None
 
 
-def fit(run: Run, state: TrainState, step: Step, batches: Iterable[Batch]) -> tuple[TrainState, bool]:
+def fit(run: Run, state: TrainState, *, step: Step, batches: Iterable[Batch]) -> tuple[TrainState, bool]:
     """Trains to the last step, or until SIGTERM.
 
     Args:
@@ -70,7 +70,7 @@ def fit(run: Run, state: TrainState, step: Step, batches: Iterable[Batch]) -> tu
             clock.steps += 1
             run.telemetry.bar.update()
             if pending is not None:  # read now, while the device is busy with the step just given to it
-                _report(run, *pending, clock)
+                _report(run, pending[0], metrics=pending[1], clock=clock)
                 pending = None
             last = done == run.steps
             if done % config.telemetry.every_steps == 0 or last:
@@ -78,10 +78,10 @@ def fit(run: Run, state: TrainState, step: Step, batches: Iterable[Batch]) -> tu
             stop = _stopping(told, done)
             scores = None
             if run.evaluate is not None and not last and _due(done, config.evaluation.every_steps):
-                scores = _evaluate(run, state, done, clock)
+                scores = _evaluate(run, state, step=done, clock=clock)
             if last or stop or scores is not None or _due(done, config.checkpoint.every_steps):
                 if pending is not None:  # a line that is not written before its checkpoint could be lost for good
-                    _report(run, *pending, clock)
+                    _report(run, pending[0], metrics=pending[1], clock=clock)
                     pending = None
                 group = scores and scores[config.checkpoint.best_score]  # a run may have no rows of that group
                 run.checkpoints.save(state, run.describe(done), score=group['exact_match'] if group else None)
@@ -95,18 +95,18 @@ def _due(step: int, every: int | None) -> bool:
     return every is not None and step % every == 0
 
 
-def _evaluate(run: Run, state: TrainState, step: int, clock: Clock) -> dict[str, Any]:
+def _evaluate(run: Run, state: TrainState, *, step: int, clock: Clock) -> dict[str, Any]:
     began = time.perf_counter()
     jax.block_until_ready(state)
     scores = run.evaluate(state)
     seconds = time.perf_counter() - began
     clock.pause(seconds)
     groups = {name: scores[name] for name in ('held_in', 'held_out_templates', 'held_out_clusters') if scores.get(name)}
-    run.telemetry.write('evaluation', step, {'seconds': seconds, **groups})
+    run.telemetry.write('evaluation', step, values={'seconds': seconds, **groups})
     return scores
 
 
-def _report(run: Run, step: int, metrics: dict[str, jax.Array], clock: Clock) -> None:
+def _report(run: Run, step: int, *, metrics: dict[str, jax.Array], clock: Clock) -> None:
     values = {name: value.item() for name, value in metrics.items()}
     seconds, steps = clock.read()
     each = seconds / max(steps, 1)
@@ -117,7 +117,7 @@ def _report(run: Run, step: int, metrics: dict[str, jax.Array], clock: Clock) ->
     }
     if run.flops is not None:
         rates['mfu'] = mfu(rates['tokens_per_s'], run.flops)
-    run.telemetry.write('train', step, values | rates)
+    run.telemetry.write('train', step, values=values | rates)
     shown = {'loss': f'{values["loss"]:.3f}', 'tok/s': f'{rates["tokens_per_s"]:,.0f}'}
     if rates.get('mfu') is not None:
         shown['mfu'] = f'{rates["mfu"]:.1%}'

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from flan_jax.config import TrainingConfig
 from flan_jax.parallel.axes import constrain
 
 
@@ -64,25 +65,25 @@ def cross_entropy(
 def chunked(
     hidden: Float[Array, 'G M D'],
     labels: Int[Array, 'G M'],
-    weights: Float[Array, 'G M'],
     *,
+    weights: Float[Array, 'G M'],
     logits: Callable[[Float[Array, 'G m D']], Float[Array, 'G m V']],
-    chunk: int,
-    z_loss: float,
-    label_smoothing: float,
+    training: TrainingConfig,
 ) -> Sums:
-    """`cross_entropy` over chunks of at most `chunk` positions a group; backward makes a chunk's logits again.
+    """`cross_entropy` over chunks of a group's positions; backward makes a chunk's logits again.
 
     Args:
       logits: the output head; called inside the scan, so that its weight's gradient is added up in f32.
-      chunk: positions of a group whose logits exist at once.
+      training: smoothing, z-loss, and `loss_chunk`, the positions of a group whose logits exist at once.
     """
 
     def sums(hidden, labels, weights):
-        return cross_entropy(logits(hidden), labels, weights, z_loss=z_loss, label_smoothing=label_smoothing)
+        return cross_entropy(
+            logits(hidden), labels, weights, z_loss=training.z_loss, label_smoothing=training.label_smoothing
+        )
 
     positions = labels.shape[1]
-    pieces = -(-positions // chunk)
+    pieces = -(-positions // training.loss_chunk)
     if pieces == 1:
         return sums(hidden, labels, weights)
     size = -(-positions // pieces)

@@ -68,7 +68,7 @@ def make(config: OptimizerConfig, axes: Axes, *, steps: int) -> tuple[optax.Grad
         case 'lion':
             tx = optax.lion(rate, config.b1, config.b2, weight_decay=config.weight_decay, mask=decayed)
         case 'adafactor':
-            tx = _adafactor(axes, rate, config.weight_decay or None, decayed)
+            tx = _adafactor(axes, rate, weight_decay=config.weight_decay or None, decayed=decayed)
         case 'muon':
             adam_peak = config.adam_learning_rate or config.learning_rate
             adam_rate = schedule(config.schedule, peak=adam_peak, steps=steps)
@@ -101,7 +101,7 @@ def _matrix(axes: tuple[str, ...]) -> optax.contrib.MuonDimensionNumbers | None:
     return optax.contrib.MuonDimensionNumbers(tuple(inner[:-1]), (inner[-1],))
 
 
-def _adafactor(axes: Axes, rate: optax.Schedule, weight_decay: float | None, decayed: Any):
+def _adafactor(axes: Axes, rate: optax.Schedule, *, weight_decay: float | None, decayed: Any):
     """Adafactor with T5's settings (Shazeer & Stern 2018; Raffel et al. 2020): no momentum, decay 1 - t^-0.8, updates
     clipped at RMS 1 and scaled by each weight's own RMS, all of it for each layer's matrix by itself.
 

@@ -73,12 +73,12 @@ def weight_shardings(bones: Skeleton, mesh: Mesh) -> Any:
 
     def place(path, shape, axes):
         name = '.'.join(str(key.key) for key in path)
-        return axes_lib.sharding(mesh, axes, shape.shape, name)
+        return axes_lib.sharding(mesh, axes, shape=shape.shape, name=name)
 
     return jax.tree_util.tree_map_with_path(place, bones.shapes, bones.axes)
 
 
-def shardings(bones: Skeleton, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+def shardings(bones: Skeleton, tx: optax.GradientTransformation, *, mesh: Mesh) -> TrainState:
     """Where each leaf of the state lies: moments beside their weights, scalars and factored statistics everywhere."""
     weights = weight_shardings(bones, mesh)
     everywhere = NamedSharding(mesh, PartitionSpec())
@@ -98,7 +98,7 @@ def shapes(bones: Skeleton, tx: optax.GradientTransformation) -> TrainState:
 
 
 def fresh(
-    model: ModelConfig, execution: ExecutionConfig, tx: optax.GradientTransformation, *, seed: int, placed: TrainState
+    model: ModelConfig, execution: ExecutionConfig, *, tx: optax.GradientTransformation, seed: int, placed: TrainState
 ) -> TrainState:
     """A new state, made where it belongs: no device ever holds more than its part."""
 

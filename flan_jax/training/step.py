@@ -18,19 +18,16 @@ from flan_jax.training.state import TrainState
 Metrics = dict[str, jax.Array]
 
 
-def microbatch_sums(params: Any, graph: Any, part: Batch, key: jax.Array | None, *, training: TrainingConfig) -> Sums:
+def microbatch_sums(params: Any, graph: Any, *, part: Batch, key: jax.Array | None, training: TrainingConfig) -> Sums:
     """Loss sums of one microbatch (a `Batch` without its leading axis)."""
     model = nnx.merge(graph, params)
     sides = (part.rows,) if part.encoder is None else (part.rows, part.encoder)
     hidden = loss_lib.take(model(*sides, key=key), part.supervised)
-    return loss_lib.chunked(
-        hidden, part.labels, part.weights, logits=model.logits, chunk=training.loss_chunk,
-        z_loss=training.z_loss, label_smoothing=training.label_smoothing,
-    )  # fmt: skip
+    return loss_lib.chunked(hidden, part.labels, weights=part.weights, logits=model.logits, training=training)
 
 
 def gradients(
-    params: Any, graph: Any, batch: Batch, key: jax.Array | None, *, training: TrainingConfig
+    params: Any, graph: Any, *, batch: Batch, key: jax.Array | None, training: TrainingConfig
 ) -> tuple[Sums, Any]:
     """Sums of the loss and of its gradient over all microbatches, f32, undivided.
 
@@ -39,7 +36,7 @@ def gradients(
 
     def one(params: Any, part: Batch, index: jax.Array) -> tuple[jax.Array, Sums]:
         own = None if key is None else jax.random.fold_in(key, index)
-        sums = microbatch_sums(params, graph, part, own, training=training)
+        sums = microbatch_sums(params, graph, part=part, key=own, training=training)
         return sums.loss, sums
 
     differentiate = jax.grad(one, has_aux=True)
@@ -94,7 +91,7 @@ def make(
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = None if dropout_seed is None else jax.random.fold_in(jax.random.key(dropout_seed), state.step)
-        sums, grads = gradients(state.params, graph, batch, key, training=training)
+        sums, grads = gradients(state.params, graph, batch=batch, key=key, training=training)
         tokens = jnp.maximum(sums.weight, 1.0)
         grads = jax.tree.map(lambda g: g / tokens, grads)
         norm = global_norm(grads)

@@ -65,7 +65,7 @@ class Telemetry:
 
             self.bar = tqdm(total=steps, initial=first_step, unit='step', desc='train', dynamic_ncols=True)
 
-    def write(self, event: str, step: int, values: Mapping[str, Any]) -> None:
+    def write(self, event: str, step: int, *, values: Mapping[str, Any]) -> None:
         """One line; numbers go to TensorBoard too, as `event/name`."""
         if not self._on:
             return

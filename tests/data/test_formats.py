@@ -93,7 +93,9 @@ def test_options_are_shown_in_the_share_asked_for(make):
     shown = {}
     for share in (0.0, 0.3, 1.0):
         render = make(FormatConfig(options_share=share))
-        texts = [render.text(i, fields, i % 4, shots=0, training=True)[0] for i, fields in map(row, range(1000))]
+        texts = [
+            render.text(i, fields, template=i % 4, shots=0, training=True)[0] for i, fields in map(row, range(1000))
+        ]
         shown[share] = sum('Options' in text for text in texts) / 1000
     assert shown[0.0] == 0.0 and shown[1.0] == 1.0
     assert abs(shown[0.3] - 0.3) < 0.05
@@ -110,20 +112,20 @@ def test_a_row_never_is_its_own_exemplar_even_if_another_row_has_its_text(make):
     render = make(FEW_SHOT, exemplars=pool)
     for number, fields in pool:
         for template in range(len(TEMPLATES)):
-            query = render.text(number, fields, template, shots=0, training=True)[0]
-            shown = render.text(number, fields, template, shots=3, training=True)[0]
+            query = render.text(number, fields, template=template, shots=0, training=True)[0]
+            shown = render.text(number, fields, template=template, shots=3, training=True)[0]
             assert shown.endswith(query) and shown.count(query.rstrip()) == 1
             exemplars = shown[: -len(query)].split('\n\n')[:-1]
             assert len(set(exemplars)) == len(exemplars) == (3 if template < 4 else len(exemplars))
     _, fields = pool[0]
     # In evaluation, row 0 is another row than row 0 of the pool; here it has the same text by accident.
-    asked = render.text(0, fields, 0, shots=3, training=False)[0]
+    asked = render.text(0, fields, template=0, shots=3, training=False)[0]
     assert asked.count('red cat 0?') == 1 and asked.count('red cat ') == 4
 
 
 def test_exemplars_change_with_the_seed_and_with_nothing_else(make):
     def shown(**settings):
-        return [make(FEW_SHOT, **settings).text(*row(i), 0, shots=3, training=True)[0] for i in range(20)]
+        return [make(FEW_SHOT, **settings).text(*row(i), template=0, shots=3, training=True)[0] for i in range(20)]
 
     assert shown() == shown()
     assert shown(seed=1) != shown()
@@ -170,7 +172,9 @@ def test_context_and_target_are_tokenised_apart_alike_in_training_and_evaluation
     asked = {(e.row_id, e.template): e for e in render.evaluate(ROWS, Counter())}
     met = 0
     for example in render.train(ROWS, Counter()):
-        context, target = render.text(example.row_id, ROWS[example.row_id][1], example.template, shots=3, training=True)
+        context, target = render.text(
+            example.row_id, ROWS[example.row_id][1], template=example.template, shots=3, training=True
+        )
         assert context.endswith('\n' if decoder_only else ('?', 'no', 'yes'))
         assert example.context == encode([context])[0]
         assert example.target == [*encode([target])[0], render.vocabulary.eos_id]
@@ -224,7 +228,7 @@ def reading(fields) -> Task:
 def test_a_row_without_a_field_names_place_field_and_near_ones():
     task = reading(lambda r: {'a': r['premise'], 'answer': 'x'})
     with pytest.raises(errors.DataError) as e:
-        formats.fields_of(task, {'premises': 1, 'label': 2}, 'rows.jsonl:7')
+        formats.fields_of(task, {'premises': 1, 'label': 2}, where='rows.jsonl:7')
     message = str(e.value)
     assert message.startswith('rows.jsonl:7:') and "'reader'" in message and "'premise'" in message
     assert 'label, premises' in message and 'did you mean premises?' in message
@@ -233,13 +237,13 @@ def test_a_row_without_a_field_names_place_field_and_near_ones():
 def test_an_answer_that_is_no_option_shows_both():
     task = reading(lambda r: {'answer': r['y'], 'options': ['yes', 'no']})
     with pytest.raises(errors.DataError, match=r"f:1: the answer 'nein' of task 'reader'.*\['yes', 'no'\]"):
-        formats.fields_of(task, {'y': 'nein'}, 'f:1')
+        formats.fields_of(task, {'y': 'nein'}, where='f:1')
 
 
 def test_fields_without_an_answer_are_refused():
     with pytest.raises(errors.DataError, match=r"f:1: task 'reader' gives no 'answer'; its fields are \['a'\]"):
-        formats.fields_of(reading(lambda r: {'a': 'x'}), {}, 'f:1')
+        formats.fields_of(reading(lambda r: {'a': 'x'}), {}, where='f:1')
 
 
 def test_a_rejected_row_is_none():
-    assert formats.fields_of(reading(lambda r: None), {}, 'f:1') is None
+    assert formats.fields_of(reading(lambda r: None), {}, where='f:1') is None

@@ -38,7 +38,7 @@ def load(plans, toys):
     def make(side, *, devices=1, fsdp=1, rows=8, microbatches=1):
         mesh = mesh_lib.make(MeshConfig(data=devices // fsdp, fsdp=fsdp), jax.devices()[:devices])
         training = TrainingConfig(epochs=1, batch_rows=rows, microbatches=microbatches)
-        cut = loader.layout(plans[side], training, mesh)
+        cut = loader.layout(plans[side], training, mesh=mesh)
         splits = {name: toy.split for name, toy in toys.items()}
         return loader.Loader(plans[side], splits, layout=cut, mesh=mesh)
 

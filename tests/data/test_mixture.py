@@ -25,7 +25,7 @@ TASKS = {name: make_task(name) for name in SIZES}
 
 
 def rates(config: MixtureConfig, mixtures=None, sizes=SIZES) -> dict[str, float]:
-    return mixture.rates(mixture.resolve(config, TASKS, mixtures or {}), sizes)
+    return mixture.rates(mixture.resolve(config, TASKS, mixtures=mixtures or {}), sizes)
 
 
 def members(*names, **more) -> MixtureConfig:
@@ -100,7 +100,7 @@ def test_the_rate_of_a_nested_task_is_the_product_of_the_shares_on_its_way():
 
 
 def test_an_inner_cap_wins_over_the_outer_one():
-    tree = mixture.resolve(members('inner', 'imdb', cap=1000), TASKS, NESTED)
+    tree = mixture.resolve(members('inner', 'imdb', cap=1000), TASKS, mixtures=NESTED)
     assert mixture.sizes(tree, SIZES) == {'snli': 5000, 'mnli': 5000, 'rte': 2500, 'imdb': 1000}
     assert mixture.rates(tree, SIZES)['imdb'] == pytest.approx(1000 / 13_500)
 
@@ -124,25 +124,25 @@ def test_rates_of_random_trees_are_positive_and_sum_to_one():
 def test_a_mixture_that_contains_itself_shows_the_way():
     mixtures = {'a': members('b'), 'b': members('rte', 'c'), 'c': members('a')}
     with pytest.raises(errors.ConfigError, match="mixture 'a' contains itself: mixture -> a -> b -> c -> a"):
-        mixture.resolve(members('a'), TASKS, mixtures)
+        mixture.resolve(members('a'), TASKS, mixtures=mixtures)
 
 
 @pytest.mark.parametrize('wrong, near', [('mnil', 'mnli'), ('sentimant', 'sentiment'), ('outter', 'outer')])
 def test_an_unknown_member_is_named_with_the_nearest_ones(wrong, near):
     with pytest.raises(errors.ConfigError) as e:
-        mixture.resolve(members('rte', wrong), TASKS, NESTED)
+        mixture.resolve(members('rte', wrong), TASKS, mixtures=NESTED)
     assert f'{wrong!r} is no task, cluster or mixture' in str(e.value)
     assert f'did you mean {near}' in str(e.value)
 
 
 def test_a_pattern_that_fits_nothing_is_an_error():
     with pytest.raises(errors.ConfigError, match=r"'x_\*' is no task, cluster or mixture, nor a pattern"):
-        mixture.resolve(members('x_*'), TASKS, {})
+        mixture.resolve(members('x_*'), TASKS, mixtures={})
 
 
 def test_a_member_weighed_twice_is_an_error():
     with pytest.raises(errors.ConfigError, match='names a member twice'):
-        mixture.resolve(members('rte', 'rte', rule='weights', weights=(1.0, 2.0)), TASKS, {})
+        mixture.resolve(members('rte', 'rte', rule='weights', weights=(1.0, 2.0)), TASKS, mixtures={})
 
 
 def test_a_member_named_twice_counts_once_elsewhere():
@@ -151,7 +151,7 @@ def test_a_member_named_twice_counts_once_elsewhere():
 
 def select(**more):
     config = members('*', **more)
-    return mixture.select(mixture.resolve(config, TASKS, {}), TASKS)
+    return mixture.select(mixture.resolve(config, TASKS, mixtures={}), TASKS)
 
 
 def test_a_held_out_cluster_takes_what_shares_its_texts_along():
@@ -172,7 +172,7 @@ def test_every_task_is_trained_on_held_out_or_excluded_and_never_two_of_them():
 
 def test_a_held_out_task_outside_the_mixture_excludes_just_the_same():
     config = members('boolq', 'imdb', held_out_clusters=('nli',))
-    got = mixture.select(mixture.resolve(config, TASKS, {}), TASKS)
+    got = mixture.select(mixture.resolve(config, TASKS, mixtures={}), TASKS)
     assert got.train == ('imdb',) and got.held_out == () and set(got.excluded) == {'boolq'}
 
 

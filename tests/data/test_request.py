@@ -62,7 +62,7 @@ TASK = Task(
 
 def made(config: Config, task: Task = TASK) -> tuple[str, str | None]:
     """What decides which store is read."""
-    wanted = request.request(config, task, request.vocabulary(config, {task.name: task}, (task.name,)))
+    wanted = request.request(config, task, vocabulary=request.vocabulary(config, {task.name: task}, names=(task.name,)))
     return wanted.digest, wanted.source
 
 
@@ -238,7 +238,7 @@ def test_a_trained_vocabulary_is_named_by_what_it_is_trained_on(config, tmp_path
     trained = change(config, 'vocabulary.path', None)
 
     def name(config=trained, task=TASK):
-        return request.vocabulary(config, {task.name: task}, (task.name,)).fingerprint
+        return request.vocabulary(config, {task.name: task}, names=(task.name,)).fingerprint
 
     other = dataclasses.replace(TASK, templates=TASK.templates[:3])
     configs = [change(trained, 'vocabulary.train_size', 512), change(trained, 'seed', 3)]
@@ -251,10 +251,10 @@ def test_without_the_rows_one_trained_vocabulary_is_meant_and_two_are_an_error(c
     folder = tmp_path / 'stores'
     folder.mkdir()
     (folder / 'vocabulary-one.model').write_bytes(b'')
-    assert request.vocabulary(away, {'toy': TASK}, ('toy',)).fingerprint == 'vocabulary-one'
+    assert request.vocabulary(away, {'toy': TASK}, names=('toy',)).fingerprint == 'vocabulary-one'
     (folder / 'vocabulary-two.model').write_bytes(b'')
     with pytest.raises(errors.DataError, match='2 trained vocabularies.*/nowhere/rows.*set vocabulary.path to one of'):
-        request.vocabulary(away, {'toy': TASK}, ('toy',))
+        request.vocabulary(away, {'toy': TASK}, names=('toy',))
 
 
 def test_a_mixture_asks_for_the_stores_of_trained_and_held_out_tasks_only(config, module):

@@ -89,8 +89,8 @@ def test_a_disk_that_refuses_is_named_and_leaves_nothing(tmp_path, monkeypatch):
 
 def test_nobody_finds_an_unfinished_store(tmp_path, monkeypatch):
     (tmp_path / 'toy-req-src.123.tmp').mkdir()
-    assert store.find(str(tmp_path), 'toy', 'req', None) is None
-    assert store.find(str(tmp_path), 'toy', 'req', 'src') is None
+    assert store.find(str(tmp_path), 'toy', request='req', source=None) is None
+    assert store.find(str(tmp_path), 'toy', request='req', source='src') is None
 
 
 def damage_cut(file: pathlib.Path):
@@ -148,7 +148,7 @@ def test_a_renamed_directory_is_not_taken_for_what_its_name_says(made):
     root = str(pathlib.Path(made.path).parent)
     for source in ('src', None):
         with pytest.raises(errors.DataError, match='toy-other-src says it is toy-req, not toy-other.*delete it'):
-            store.find(root, 'toy', 'other', source)
+            store.find(root, 'toy', request='other', source=source)
 
 
 def test_the_fingerprint_follows_the_content(tmp_path):
@@ -164,9 +164,9 @@ def test_without_the_rows_the_newest_store_of_a_request_counts(tmp_path):
         made = put(tmp_path, toy_examples(age, 2), source=source)
         os.utime(made.path, (0, {'old': 900, 'new': 1000, 'older': 800}[source]))
     put(tmp_path, toy_examples(9, 2), request='another')
-    assert store.find(str(tmp_path), 'toy', 'req', None).info['source'] == 'new'
-    assert store.find(str(tmp_path), 'toy', 'req', 'old').info['source'] == 'old'
-    assert store.find(str(tmp_path), 'toy', 'req', 'unknown') is None
+    assert store.find(str(tmp_path), 'toy', request='req', source=None).info['source'] == 'new'
+    assert store.find(str(tmp_path), 'toy', request='req', source='old').info['source'] == 'old'
+    assert store.find(str(tmp_path), 'toy', request='req', source='unknown') is None
 
 
 def test_writing_again_replaces_a_damaged_store(made):

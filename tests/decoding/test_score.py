@@ -71,7 +71,7 @@ def test_logits_in_pieces_give_the_same_scores(toys, one_device, requests, monke
 
 def test_positions_to_predict_at_always_divide_into_pieces():
     for marks in [*range(1, 5200, 7), 1023, 1024, 1025, 1535, 1536, 1537, 3072, 3073, 4097]:
-        batch = score._Batch(1, 1, (8,))
+        batch = score._Batch(1, 1, widths=(8,))
         batch.marks = [[(0, 0, 0, 0)] * marks]
         positions = batch.finished().arrays['supervised'].shape[1]
         assert positions >= marks and positions % max(positions // score.CHUNK, 1) == 0

@@ -74,7 +74,7 @@ def test_weights_are_f32_whatever_they_are_computed_in(skeletons):
 
 def test_a_weight_with_too_few_axis_names_is_refused():
     with pytest.raises(ValueError, match=r"shape \(2, 3\) needs 2 axis names, has \('embed',\)"):
-        layers.weight(nnx.Rngs(0), (2, 3), ('embed',), layers.ones)
+        layers.weight(nnx.Rngs(0), (2, 3), axes=('embed',), init=layers.ones)
 
 
 def test_an_unknown_preset_lists_near_ones():

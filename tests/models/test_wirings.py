@@ -141,10 +141,10 @@ def test_dropout_is_off_without_a_key_and_repeatable_with_one(toys, name, make, 
 
 def test_dropout_keeps_the_expectation_by_scaling_what_is_left():
     rate = 0.25
-    kept = np.asarray(dropout(jnp.ones((200, 200)), rate, jax.random.key(0)))
+    kept = np.asarray(dropout(jnp.ones((200, 200)), rate, key=jax.random.key(0)))
     np.testing.assert_allclose(np.unique(kept), [0.0, 1 / (1 - rate)], rtol=1e-6)
     assert kept.mean() == pytest.approx(1.0, abs=5 * np.sqrt(rate / (1 - rate) / kept.size))
-    assert dropout(jnp.ones(3, jnp.bfloat16), rate, jax.random.key(0)).dtype == jnp.bfloat16
+    assert dropout(jnp.ones(3, jnp.bfloat16), rate, key=jax.random.key(0)).dtype == jnp.bfloat16
 
 
 def test_a_tied_head_is_the_embedding_and_an_untied_one_a_weight_of_its_own(toys, make):

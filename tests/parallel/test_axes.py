@@ -43,11 +43,13 @@ def test_a_dimension_that_does_not_divide_is_named_with_its_weight_and_the_remed
         'devices; choose mesh.tensor that divides 3'
     )
     with pytest.raises(errors.ConfigError, match=re.escape(message)):
-        axes.sharding(mesh(tensor=2), ('embed', 'kv_heads', 'head'), (576, 3, 64), 'stack.blocks.attention.key')
+        axes.sharding(
+            mesh(tensor=2), ('embed', 'kv_heads', 'head'), shape=(576, 3, 64), name='stack.blocks.attention.key'
+        )
 
 
 def test_a_dimension_that_divides_is_split():
-    placed = axes.sharding(mesh(fsdp=4, tensor=2), ('embed', 'mlp'), (64, 32), 'mlp.up')
+    placed = axes.sharding(mesh(fsdp=4, tensor=2), ('embed', 'mlp'), shape=(64, 32), name='mlp.up')
     assert placed.spec == PartitionSpec('fsdp', 'tensor')
     assert placed.shard_shape((64, 32)) == (16, 16)
 

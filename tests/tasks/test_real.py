@@ -29,7 +29,7 @@ def rows(local_rows):
             return None
         with open(path) as file:
             lines = [json.loads(line) for line in itertools.islice(file, ROWS)]
-        found = [(i, formats.fields_of(REAL[name], row, f'{path}:{i + 1}')) for i, row in enumerate(lines)]
+        found = [(i, formats.fields_of(REAL[name], row, where=f'{path}:{i + 1}')) for i, row in enumerate(lines)]
         return [(i, fields) for i, fields in found if fields is not None]
 
     return read

@@ -27,8 +27,9 @@ ENCODER_DECODER = dataclasses.replace(
 )
 WIRINGS = {'rope': ROPE, 'relative_bias': BIAS, 'encoder_decoder': ENCODER_DECODER}
 EXACT = ExecutionConfig(compute_dtype='float32', attention='dense', remat='none')
-# Half of XLA's time goes into making code fast that runs once.
-QUICK = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+# Six sevenths of XLA's time on a CPU go into making code fast that runs once.
+CPU = {'xla_backend_optimization_level': 0, 'xla_cpu_use_fusion_emitters': False}
+QUICK = CPU if jax.default_backend() == 'cpu' else None
 TRAINING = TrainingConfig(steps=10, batch_rows=16, loss_chunk=7)  # a chunk that no count of positions divides by
 
 
@@ -76,7 +77,7 @@ class Toy:
         return planning.make(self.recipe(pack=pack), lengths, **(length or {'rows': 160}))
 
     def loader(self, plan: planning.Plan, mesh: jax.sharding.Mesh, **training: Any) -> loader.Loader:
-        cut = loader.layout(plan, dataclasses.replace(self.training, **training), mesh)
+        cut = loader.layout(plan, dataclasses.replace(self.training, **training), mesh=mesh)
         return loader.Loader(plan, self.splits, layout=cut, mesh=mesh)
 
     def batches(self, plan: planning.Plan, mesh: jax.sharding.Mesh, steps: int, **training: Any) -> list[Batch]:

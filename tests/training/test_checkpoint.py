@@ -45,7 +45,7 @@ def on(toys, weights):
 
     def make(mesh, step: int = 5) -> tuple[TrainState, TrainState, TrainState]:
         bones = toys['rope'].bones
-        placed, shapes = state_lib.shardings(bones, ADAM, mesh), state_lib.shapes(bones, ADAM)
+        placed, shapes = state_lib.shardings(bones, ADAM, mesh=mesh), state_lib.shapes(bones, ADAM)
         moments = jax.tree.map(
             lambda s: np.random.default_rng(step).standard_normal(s.shape).astype(s.dtype), shapes.moments
         )
@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_is_an_error_with_its_folder_and_the_remedy(saved, 
 def test_a_checkpoint_of_another_model_is_an_error_with_its_folder(saved, toys, mesh):
     other = dataclasses.replace(toys['rope'].model, mlp_width=32)
     bones = state_lib.skeleton(other, state_lib.ExecutionConfig())
-    shapes, placed = state_lib.shapes(bones, ADAM), state_lib.shardings(bones, ADAM, mesh())
+    shapes, placed = state_lib.shapes(bones, ADAM), state_lib.shardings(bones, ADAM, mesh=mesh())
     with pytest.raises(errors.CheckpointError, match=f'{saved[0].path}/5 cannot be read as this model and optimizer'):
         saved[0].restore(shapes, placed, plan='plan a')
 

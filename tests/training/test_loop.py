@@ -80,7 +80,7 @@ def lines(run: loop.Run, event: str = 'train') -> list[int]:
 
 def test_states_are_saved_when_due_when_evaluated_and_at_the_end(make):
     run = make(lambda state: {'held_in': {'exact_match': int(state.step) / 10}})
-    state, stopped = loop.fit(run, begin(), toy_step(), range(10))
+    state, stopped = loop.fit(run, begin(), step=toy_step(), batches=range(10))
     assert (int(state.step), stopped) == (10, False)
     assert run.checkpoints.saved == {3: 0.3, 4: None, 6: 0.6, 8: None, 9: 0.9, 10: None}
     assert run.checkpoints.finished
@@ -89,39 +89,39 @@ def test_states_are_saved_when_due_when_evaluated_and_at_the_end(make):
 
 def test_every_line_up_to_a_step_is_on_disk_before_its_checkpoint(make):
     run = make()
-    loop.fit(run, begin(), toy_step(), range(10))
+    loop.fit(run, begin(), step=toy_step(), batches=range(10))
     assert run.checkpoints.lines == {step: list(range(1, step + 1)) for step in (4, 8, 10)}
 
 
 def test_lines_come_every_so_many_steps_and_at_the_end(make):
     run = make(lines=4)
-    loop.fit(run, begin(), toy_step(), range(10))
+    loop.fit(run, begin(), step=toy_step(), batches=range(10))
     assert lines(run) == [4, 8, 10]
 
 
 def test_an_evaluation_without_the_group_that_decides_saves_without_a_score(make):
     run = make(lambda state: {'held_in': None, 'held_out_clusters': {'exact_match': 0.5}})
-    loop.fit(run, begin(), toy_step(), range(10))
+    loop.fit(run, begin(), step=toy_step(), batches=range(10))
     assert run.checkpoints.saved[3] is None
 
 
 def test_a_resumed_loop_counts_on(make):
     run = make(first=6)
-    state, stopped = loop.fit(run, begin(6), toy_step(), range(6, 10))
+    state, stopped = loop.fit(run, begin(6), step=toy_step(), batches=range(6, 10))
     assert (int(state.step), stopped) == (10, False)
     assert list(run.checkpoints.saved) == [8, 10] and lines(run) == [7, 8, 9, 10]
 
 
 def test_a_loop_with_nothing_left_saves_nothing(make):
     run = make(first=10)
-    state, stopped = loop.fit(run, begin(10), toy_step(), [])
+    state, stopped = loop.fit(run, begin(10), step=toy_step(), batches=[])
     assert (int(state.step), stopped, run.checkpoints.saved) == (10, False, {})
 
 
 def test_steps_without_a_number_in_a_row_end_the_run_with_step_values_and_remedy(make):
     run = make(max_nonfinite=3)
     with pytest.raises(errors.DivergenceError) as e:
-        loop.fit(run, begin(), toy_step({1, 4, 5, 6, 7, 8}), range(10))
+        loop.fit(run, begin(), step=toy_step({1, 4, 5, 6, 7, 8}), batches=range(10))
     for part in ('3 steps in a row up to step 7', 'loss nan', 'gradient norm 2.0', 'optimizer.learning_rate',
                  'optimizer.clip_norm'):  # fmt: skip
         assert part in str(e.value)
@@ -129,7 +129,7 @@ def test_steps_without_a_number_in_a_row_end_the_run_with_step_values_and_remedy
 
 
 def test_fewer_steps_without_a_number_are_lived_through(make):
-    state, stopped = loop.fit(make(max_nonfinite=3), begin(), toy_step({1, 2, 4, 5, 7}), range(10))
+    state, stopped = loop.fit(make(max_nonfinite=3), begin(), step=toy_step({1, 2, 4, 5, 7}), batches=range(10))
     assert (int(state.step), stopped) == (10, False)
 
 
@@ -140,7 +140,7 @@ def test_an_error_of_the_loader_is_not_swallowed(make):
 
     run = make()
     with pytest.raises(errors.DataError, match='task t, example 3'):
-        loop.fit(run, begin(), toy_step(), broken())
+        loop.fit(run, begin(), step=toy_step(), batches=broken())
     assert list(run.checkpoints.saved) == [4]
 
 
@@ -154,7 +154,7 @@ def test_sigterm_ends_the_loop_after_the_step_it_is_in_and_its_handler_is_put_ba
             yield i
 
     run = make()
-    state, stopped = loop.fit(run, begin(), toy_step(), batches())
+    state, stopped = loop.fit(run, begin(), step=toy_step(), batches=batches())
     assert (int(state.step), stopped) == (6, True)
     assert list(run.checkpoints.saved) == [4, 6] and run.checkpoints.lines[6][-1] == 6
     assert signal.getsignal(signal.SIGTERM) is before
@@ -165,7 +165,7 @@ def test_lines_past_the_restored_step_and_a_cut_off_line_are_removed_on_resume(t
     text = ''.join(json.dumps({'event': 'train', 'step': step}) + '\n' for step in range(1, 8))
     path.write_text(text + '{"event": "train", "st')
     written = telemetry.Telemetry(str(tmp_path), QUIET, first_step=5, steps=10)
-    written.write('train', 6, {'loss': 1.0})
+    written.write('train', 6, values={'loss': 1.0})
     written.close()
     assert [line['step'] for line in telemetry.read(path)] == [1, 2, 3, 4, 5, 6]
 
@@ -173,7 +173,7 @@ def test_lines_past_the_restored_step_and_a_cut_off_line_are_removed_on_resume(t
 def test_tensorboard_gets_numbers_by_event_and_name(tmp_path):
     config = TelemetryConfig(every_steps=1, tensorboard=True, progress=False)
     written = telemetry.Telemetry(str(tmp_path), config, first_step=0, steps=10)
-    written.write('train', 1, {'loss': 1.0, 'parts': {'z': 2}, 'note': 'words', 'flag': True})
+    written.write('train', 1, values={'loss': 1.0, 'parts': {'z': 2}, 'note': 'words', 'flag': True})
     written.close()
     (file,) = (tmp_path / 'tensorboard').iterdir()
     content = file.read_bytes()

@@ -46,8 +46,8 @@ def value_and_gradient(chunk: int, weights):
 
     def total(hidden, table):
         sums = loss.chunked(
-            hidden, labels_of(4, 2, 20), weights, logits=lambda h: jnp.einsum('GMD,VD->GMV', h, table), chunk=chunk,
-            z_loss=1e-3, label_smoothing=0.1,
+            hidden, labels_of(4, 2, 20), weights=weights, logits=lambda h: jnp.einsum('GMD,VD->GMV', h, table),
+            training=TrainingConfig(loss_chunk=chunk, z_loss=1e-3, label_smoothing=0.1),
         )  # fmt: skip
         return sums.loss, sums
 
@@ -89,7 +89,7 @@ def sums(toys, weights, quick):
     training = TrainingConfig(steps=1, loss_chunk=16)
     compiled = {
         name: quick(lambda params, part, graph=toy.bones.graph: step.microbatch_sums(
-            params, graph, part, None, training=training
+            params, graph, part=part, key=None, training=training
         ))
         for name, toy in toys.items()
     }  # fmt: skip

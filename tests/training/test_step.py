@@ -34,7 +34,7 @@ def keeping() -> optax.GradientTransformation:
 
 
 def jitted(toy, tx, mesh, *, quick, dropout_seed=None):
-    placed = state_lib.shardings(toy.bones, tx, mesh)
+    placed = state_lib.shardings(toy.bones, tx, mesh=mesh)
     run = step.make(
         toy.bones.graph, tx, training=toy.training, schedule=optax.constant_schedule(RATE), dropout_seed=dropout_seed
     )

@@ -54,11 +54,11 @@ def time_plan(config: Config, data: run.Data) -> tuple[planning.Plan, float, flo
     return plan, len(plan.example) / seconds, run.fill(plan, data.lengths)[0]
 
 
-def time_gather(config: Config, data: run.Data, plan: planning.Plan) -> float:
+def time_gather(config: Config, data: run.Data, *, plan: planning.Plan) -> float:
     """Tokens a second of gathering batches of 32 rows."""
     training = dataclasses.replace(config.training, batch_rows=32)
     mesh = mesh_lib.make(MeshConfig(), jax.devices()[:1])
-    rows = loader.Loader(plan, data.splits, layout=loader.layout(plan, training, mesh), mesh=mesh)
+    rows = loader.Loader(plan, data.splits, layout=loader.layout(plan, training, mesh=mesh), mesh=mesh)
     rows.gather(0)
     steps = min(GATHERED_ROWS // 32, rows.steps - 1)
     began, tokens = time.perf_counter(), 0
@@ -81,7 +81,7 @@ def time_seqio(config: Config, data: run.Data) -> float:
         source = seqio_tasks.source_of(tasks[name], local_root=config.data.local_root, tfds_dir=config.data.tfds_dir)
         account = seqio_tasks.Account()
         ready = seqio_tasks.task_of(
-            request.renderer(config, tasks[name], data.stores.vocabulary), 'train',
+            request.renderer(config, tasks[name], vocabulary=data.stores.vocabulary), 'train',
             source=source, rows=None, account=account, where=name,
         )  # fmt: skip
         seqio_tasks.register(ready, f'bench_{name}')
@@ -112,7 +112,7 @@ def main() -> None:
         tokens = sum(c['tokens'] for store in made.stores.values() for c in store.info['splits'].values())
         data = run.load(settings)
         plan, plan_rate, fill = time_plan(settings, data)
-        gather_rate = time_gather(settings, data, plan)
+        gather_rate = time_gather(settings, data, plan=plan)
         seqio_rate = time_seqio(settings, data)
     versions = {name: importlib.metadata.version(name) for name in ('seqio', 'tensorflow', 'numba', 'pyarrow', 'grain')}
     result = {

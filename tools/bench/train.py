@@ -34,7 +34,7 @@ SHAPES = {
 EXAMPLES_A_ROW = 7
 
 
-def rows(rng: np.random.Generator, batch: int, tokens: int, vocabulary: int) -> Rows:
+def rows(rng: np.random.Generator, batch: int, *, tokens: int, vocabulary: int) -> Rows:
     """Full rows of random examples with random borders."""
     segments, positions = np.zeros((2, batch, tokens), np.int32)
     for row in range(batch):
@@ -48,9 +48,9 @@ def rows(rng: np.random.Generator, batch: int, tokens: int, vocabulary: int) -> 
 def synthetic(args: argparse.Namespace, model: ModelConfig) -> Batch:
     """A batch; `--supervised` of the decoder's positions have a loss, at the end of each row."""
     rng = np.random.default_rng(0)
-    encoder = rows(rng, args.batch, args.seq, model.vocab_size) if model.encoder_decoder else None
+    encoder = rows(rng, args.batch, tokens=args.seq, vocabulary=model.vocab_size) if model.encoder_decoder else None
     width = args.seq // 4 if model.encoder_decoder else args.seq
-    decoder = rows(rng, args.batch, width, model.vocab_size)
+    decoder = rows(rng, args.batch, tokens=width, vocabulary=model.vocab_size)
     share = 1.0 if model.encoder_decoder else args.supervised
     each = max(int(share * width), 1)
     starts = np.arange(args.batch)[:, None] * width
@@ -87,10 +87,10 @@ def main() -> None:
     mesh = mesh_lib.make(MeshConfig(), jax.devices()[:1])
     bones = state_lib.skeleton(model, execution)
     tx, schedule = optimizer.make(OptimizerConfig(name='adamw', learning_rate=1e-5), bones.axes, steps=1000)
-    placed = state_lib.shardings(bones, tx, mesh)
+    placed = state_lib.shardings(bones, tx, mesh=mesh)
     function = step.make(bones.graph, tx, training=training, schedule=schedule, dropout_seed=None)
     with jax.set_mesh(mesh):
-        state = state_lib.fresh(model, execution, tx, seed=0, placed=placed)
+        state = state_lib.fresh(model, execution, tx=tx, seed=0, placed=placed)
         batch = jax.device_put(synthetic(args, model))
         began = time.perf_counter()
         compiled = jax.jit(function, donate_argnums=0, out_shardings=(placed, None)).lower(state, batch).compile()
