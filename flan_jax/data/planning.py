@@ -39,6 +39,8 @@ class Recipe:
       pack: several examples a row.
       window: examples packed together.
       epoch_examples: examples of one epoch.
+      draws: examples drawn in all, if that is what was asked for; the last window is as short as it must be, so a plan
+        of more epochs is another plan. None: as many whole windows as the rows need, a longer plan begins alike.
     """
 
     fingerprints: Mapping[str, str]
@@ -48,6 +50,7 @@ class Recipe:
     pack: bool
     window: int
     epoch_examples: int
+    draws: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -102,17 +105,18 @@ def make(
       recipe: what the plan depends on.
       lengths: token counts by task.
       rows: rows wanted; the plan ends with the window that reaches them, cut there.
-      epochs: passes over `recipe.epoch_examples`; the last window is as short as it must be.
+      epochs: passes over `recipe.epoch_examples`.
 
     Raises:
       DataError: a task with a rate has no example that fits a row, or none at all.
     """
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, draws=round(epochs * recipe.epoch_examples))
     usable, dropped = _usable(recipe, lengths)
     shares = np.array(list(recipe.rates.values()))
     assemble = functools.partial(_assemble, recipe, usable, lengths=lengths, dropped=dropped, rows=rows)
-    if epochs is not None:
-        draws = round(epochs * recipe.epoch_examples)
-        return assemble(counts=_counts(shares, draws, window=recipe.window))
+    if recipe.draws is not None:
+        return assemble(counts=_counts(shares, recipe.draws, window=recipe.window))
     per_row = _examples_per_row(recipe, usable, lengths=lengths, shares=shares)
     draws, wanted = recipe.window, rows * per_row
     while True:  # whole windows only: a short one would hold other rows than a longer plan has there

@@ -261,7 +261,15 @@ def _mixture(run: _Run) -> Markup:
         if reasons:
             items = [tag('li', tag('strong', task), f': {reason}') for task, reason in sorted(reasons.items())]
             notes.append(fold(f'{title} ({len(items)})', tag('ul', items), open_=title.startswith('Missing')))
-    tasks = plan.get('tasks') or []
+    tasks = [dict(task) for task in plan.get('tasks') or []]
+    reasons = []
+    for task in tasks:
+        if isinstance(task.get('dropped'), Mapping):
+            told = ', '.join(f'{count} {reason.replace("_", " ")}' for reason, count in task['dropped'].items())
+            reasons += [tag('li', tag('strong', task.get('task')), f': {told}')] if told else []
+            task['dropped'] = sum(task['dropped'].values())
+    if reasons:
+        notes.append(fold(f'Examples dropped, by reason ({len(reasons)} tasks)', tag('ul', reasons)))
     if not tasks:
         return tag('div', facts(shown), notes, missing('The plan lists no tasks.'))
     legend = tag(

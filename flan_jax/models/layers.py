@@ -11,6 +11,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Int
 
 from flan_jax.models.config import ModelConfig
+from flan_jax.parallel.axes import constrain
 
 Initialiser = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
 
@@ -135,7 +136,10 @@ class Embedding(nnx.Module):
         self.table = weight(rngs, (config.vocab_size, config.width), axes=('vocab', 'embed'), init=normal(scale))
 
     def __call__(self, tokens: Int[Array, 'B T'], dtype: jnp.dtype) -> Float[Array, 'B T D']:
-        return self.table[...][tokens].astype(dtype)  # rows first: repeated tokens add their gradients up in f32
+        # Rows first, then the type: repeated tokens add their gradients up in f32. A device looks up its part of the
+        # width for all rows of its fsdp group, and only then are rows dealt out; XLA would replicate them on the way.
+        rows = constrain(self.table[...][tokens], ('data_rows', 'length', 'embed'))
+        return rows.astype(dtype)
 
     def logits(self, x: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         return product('BTD,VD->BTV', x, self.table[...], jnp.float32)

@@ -11,6 +11,7 @@ from flan_jax import errors
 # Activations are split over `data` and `fsdp` along the batch.
 TABLE: dict[str, tuple[str, ...] | None] = {
     'batch': ('data', 'fsdp'),
+    'data_rows': ('data',),
     'length': ('context',),
     'embed': ('fsdp',),
     'mlp': ('tensor',),

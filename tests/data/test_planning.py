@@ -262,3 +262,11 @@ def test_one_example_can_fill_a_whole_run():
     recipe = change(rates={'only': 1.0}, window=4, epoch_examples=1, row_tokens=(20,))
     plan = planning.make(recipe, lengths, rows=11)
     assert len(plan) == 11 and set(np.diff(plan.row_starts)) == {2} and set(plan.example) == {0}
+
+
+def test_a_plan_of_more_epochs_is_another_plan_and_one_of_more_rows_begins_alike():
+    one, two = (planning.make(RECIPE, LENGTHS, epochs=epochs) for epochs in (1, 2))
+    assert one.fingerprint != two.fingerprint
+    few, many = (planning.make(RECIPE, LENGTHS, rows=rows) for rows in (10, 200))
+    assert few.fingerprint == many.fingerprint
+    assert [row(few, i) for i in range(10)] == [row(many, i) for i in range(10)]

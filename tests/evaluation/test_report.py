@@ -82,7 +82,13 @@ def scores():
 
 def plan():
     def row(name, cluster, rate):
-        amounts = {'available': 100, 'dropped': 1, 'examples': 50, 'tokens': 5000, 'supervised_tokens': 500}
+        amounts = {
+            'available': 100,
+            'dropped': {'target_too_long': 1},
+            'examples': 50,
+            'tokens': 5000,
+            'supervised_tokens': 500,
+        }
         shares = {'token_share': rate, 'supervised_share': rate, 'asked_rate': rate, 'realised_rate': rate + 0.001}
         return {'task': name, 'cluster': cluster, 'epochs': 0.5} | amounts | shares
 
