@@ -226,7 +226,8 @@ def test_the_last_evaluation_joins_the_plot_from_scores_json(tmp_path):
 
 
 def test_cluster_rows_of_the_mixture_are_sums_of_their_tasks(tmp_path):
-    rows = {row['cluster']: row for row in report._by_cluster(plan()['tasks'])}
+    tasks = [task | {'dropped': 1} for task in plan()['tasks']]
+    rows = {row['cluster']: row for row in report._by_cluster(tasks)}
     assert rows['sums']['asked_rate'] == pytest.approx(0.7) and rows['sums']['tasks'] == 2
     assert rows['sums']['tokens'] == 10000 and rows['sums']['epochs'] == pytest.approx(100 / 200)
 

@@ -2,9 +2,9 @@
 
     python tools/bench/data.py --local_root DIR --json
 
-On the tasks of configs/real_mixture.py: `prepare` into an empty folder (tokens written a second), the plan (examples a
-second and fill, decoder-only rows of 2048), gathering its rows (tokens a second, one thread), and `seqio.get_dataset`
-with packing over the same tasks (tokens a second). What is compiled or imported once is left out of every figure.
+On the tasks of configs/real_mixture.py: `prepare` into an empty folder (tokens written a second, start-up and training
+the vocabulary included), the plan (examples a second and fill, decoder-only rows of 2048), gathering its rows (tokens a
+second, one thread), and `seqio.get_dataset` with packing over the same tasks (tokens a second, after its first row).
 """
 
 import argparse
