@@ -31,7 +31,7 @@ def get_config():
     c.optimizer.schedule.name = 'wsd'
     c.optimizer.schedule.warmup_steps = 20
     c.optimizer.schedule.decay_share = 0.4
-    c.training.steps = 400
+    c.training.steps = 380
     c.training.batch_rows = 32
     c.evaluation.max_new_tokens = 12
     c.evaluation.batch_tokens = 8192
