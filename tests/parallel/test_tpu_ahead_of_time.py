@@ -118,7 +118,7 @@ def test_chips_gather_weights_in_bf16_and_no_activations(programs, name):
         math.prod(weight.shape[1:] if axes[0] == 'layers' else weight.shape)
         for weight, axes in zip(jax.tree.leaves(bones.shapes), axes, strict=True)
     }
-    # Token ids of both sides, which the embedding's parts are asked for, and adafactor's statistics of rows and columns.
+    # Token ids of both sides, which the embedding is asked for, and adafactor's statistics of rows and columns.
     packing = program.config.packing
     tokens = program.config.training.batch_rows * (
         packing.encoder_tokens + packing.decoder_tokens if program.config.model.encoder_decoder else packing.row_tokens
