@@ -2,8 +2,10 @@
 
     python -m flan_jax.train --config=configs/real_mixture.py --config.data.local_root=DIR
 
-DIR holds <task>/<split>.jsonl; without it the rows come from TensorFlow Datasets where that has the set. A small
-decoder and a short run, to see the whole way on a laptop: it learns the form of the answers, not the tasks.
+DIR holds <task>/<split>.jsonl; with --config.data.keep_going=true instead, the rows come from TensorFlow Datasets and
+the tasks it does not have are left out. A small decoder and a short run, to see the whole way on a laptop: on two CPU
+cores (AVX2) about six minutes of training, loss from 7.7 to 5.1 in 200 steps. It learns the form of the answers, not
+the tasks: scores stay below the constant baseline.
 """
 
 from flan_jax.config import default

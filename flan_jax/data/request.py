@@ -74,24 +74,14 @@ def vocabulary(config: Config, tasks: Mapping[str, Task], *, names: tuple[str, .
     wanted = config.vocabulary
     if wanted.path is not None:
         return vocabulary_lib.load(wanted.path, bos=wanted.bos)
-    texts = [[_text_digest(config, tasks[name]), _source_digest(config, tasks[name])] for name in sorted(names)]
-    digest = store.digest([wanted.train_size, wanted.train_rows, texts])
-    path = pathlib.Path(config.data.store_root) / f'vocabulary-{digest}.model'
-    if not path.exists() and any(source is None for _, source in texts):
-        path = _trained_elsewhere(config, digest, path=path)
+    chosen = [tasks[name] for name in sorted(names)]
+    asked = store.digest([wanted.train_size, wanted.train_rows, [_text_digest(config, task) for task in chosen]])
+    sources = [_source_digest(config, task) for task in chosen]
+    path = pathlib.Path(config.data.store_root) / f'vocabulary-{asked}-{store.digest(sources)}.model'
+    if None in sources:  # rows out of sight: the newest that was trained for this request, as with stores
+        trained = pathlib.Path(config.data.store_root).glob(f'vocabulary-{asked}-*.model')
+        path = max(trained, key=lambda found: found.stat().st_mtime_ns, default=path)
     return Vocabulary(str(path), f'{path.stem}{"-bos" if wanted.bos else ""}', wanted.bos)
-
-
-def _trained_elsewhere(config: Config, digest: str, *, path: pathlib.Path) -> pathlib.Path:
-    """Without the rows their digest is unknown: the one trained vocabulary that lies beside the stores is meant."""
-    found = sorted(pathlib.Path(config.data.store_root).glob('vocabulary-*.model'))
-    if len(found) > 1:
-        raise errors.DataError(
-            f'{config.data.store_root} holds {len(found)} trained vocabularies and the rows of data.local_root='
-            f'{config.data.local_root!r} are not here to tell which is meant; set vocabulary.path to one of '
-            f'{[str(f) for f in found]}'
-        )
-    return found[0] if found else path
 
 
 def request(config: Config, task: Task, *, vocabulary: Vocabulary) -> StoreRequest:

@@ -246,15 +246,18 @@ def test_a_trained_vocabulary_is_named_by_what_it_is_trained_on(config, tmp_path
     assert name(change(trained, 'mixture.cap', 3)) == name()
 
 
-def test_without_the_rows_one_trained_vocabulary_is_meant_and_two_are_an_error(config, tmp_path):
+def test_without_the_rows_the_newest_vocabulary_trained_for_the_same_request_is_meant_and_no_other(config, tmp_path):
     away = change(change(config, 'vocabulary.path', None), 'data.local_root', '/nowhere/rows')
     folder = tmp_path / 'stores'
     folder.mkdir()
-    (folder / 'vocabulary-one.model').write_bytes(b'')
-    assert request.vocabulary(away, {'toy': TASK}, names=('toy',)).fingerprint == 'vocabulary-one'
-    (folder / 'vocabulary-two.model').write_bytes(b'')
-    with pytest.raises(errors.DataError, match='2 trained vocabularies.*/nowhere/rows.*set vocabulary.path to one of'):
-        request.vocabulary(away, {'toy': TASK}, names=('toy',))
+    (folder / 'vocabulary-another-request.model').write_bytes(b'')
+    first = request.vocabulary(away, {'toy': TASK}, names=('toy',))
+    assert not pathlib.Path(first.path).exists()
+    asked = first.fingerprint.rsplit('-', 1)[0]
+    for age, name in enumerate(['new', 'old']):
+        (folder / f'{asked}-{name}.model').write_bytes(b'')
+        os.utime(folder / f'{asked}-{name}.model', (1000 - age, 1000 - age))
+    assert request.vocabulary(away, {'toy': TASK}, names=('toy',)).fingerprint == f'{asked}-new'
 
 
 def test_a_mixture_asks_for_the_stores_of_trained_and_held_out_tasks_only(config, module):
