@@ -12,8 +12,8 @@ from flan_jax.parallel import axes
 def initialise() -> None:
     """Joins the other processes if the environment says there are any; else does nothing.
 
-    On Cloud TPU, SLURM and Open MPI, JAX finds them by itself once COORDINATOR_ADDRESS or a cluster is present. By
-    hand: COORDINATOR_ADDRESS=host:port, NUM_PROCESSES and PROCESS_ID in each process.
+    By hand: COORDINATOR_ADDRESS=host:port, NUM_PROCESSES and PROCESS_ID in each process. On a Cloud TPU slice of
+    several hosts (TPU_WORKER_HOSTNAMES names them), or with COORDINATOR_ADDRESS alone, JAX finds out the rest.
     """
     address = os.environ.get('COORDINATOR_ADDRESS')
     if address and 'NUM_PROCESSES' in os.environ:
