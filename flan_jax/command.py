@@ -1,5 +1,6 @@
 """What all verbs share on the command line: the config flag, and errors a person can read."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 
@@ -15,6 +16,7 @@ def run(
     resolved: bool = False,
     define: Callable[[], Sequence[str]] = tuple,
     optional: bool = False,
+    kind: type = config.Config,
 ) -> None:
     """Runs a verb's `main` with `--config` parsed.
 
@@ -23,6 +25,7 @@ def run(
       resolved: also take `--resolved=FILE`, a whole config as JSON, as parents hand it to their children.
       define: declares the verb's own flags and gives their names.
       optional: whether the verb does something without a config.
+      kind: dataclass that the config file describes.
     """
     config_flags.DEFINE_config_file('config', None, 'Config file; --config.KNOB=VALUE overrides a knob of it.')
     names = ['config']
@@ -42,10 +45,10 @@ def run(
         except errors.FlanJaxError as e:
             _fail(f'{type(e).__name__}: {e}', status=1)
 
-    app.run(guarded, flags_parser=_parse)
+    app.run(guarded, flags_parser=functools.partial(_parse, kind=kind))
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], *, kind: type) -> list[str]:
     """absl's parser; a misspelt or mistyped knob is told in one line, with the nearest right name."""
     try:
         off, rest = [], list(argv[:1])
@@ -53,7 +56,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
             name, _, value = argument.removeprefix('--config.').partition('=')
             knob = argument.startswith('--config.')
             if knob:
-                config.check_name(name)
+                config.check_name(name, kind)
             if knob and value == 'None':  # of a number, ml_collections takes it for a misspelt one
                 off.append(name)
             else:

@@ -22,6 +22,7 @@ class MixtureConfig:
     max_templates: int | None = None  # templates of a task trained on at most; drawn by the seed, nested likewise
     held_out_clusters: tuple[str, ...] = ()  # or named mixtures: never trained on, nor what shares texts with them
     held_out_tasks: tuple[str, ...] = ()  # the same by task
+    train_only: tuple[str, ...] = ()  # members trained on; the others are only scored, as unseen tasks; (): all
     hold_out_related: bool = True  # nor clusters that are too much like a held-out one, as the task modules say
 
 

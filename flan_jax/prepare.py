@@ -70,7 +70,7 @@ def needs(config: Config) -> Needs:
     selection = mixture.select(node, known.tasks, mixtures=known.mixtures, related=known.related)
     if config.data.local_only:
         selection = _local_only(config, selection, tasks=known.tasks)
-    vocab = request.vocabulary(config, known.tasks, names=selection.train)
+    vocab = request.vocabulary(config, known.tasks, names=(*selection.train, *selection.unseen))
     names = [*selection.train, *selection.held_out]
     requests = {name: request.request(config, known.tasks[name], vocabulary=vocab) for name in names}
     return Needs(known.tasks, node, selection, vocab, requests)
@@ -93,7 +93,8 @@ def _local_only(config: Config, selection: mixture.Selection, *, tasks: Mapping[
     if not train:
         raise errors.ConfigError(f'data.local_only: no task of the mixture has rows in {root}')
     held_out = tuple(name for name in selection.held_out if name not in away)
-    return mixture.Selection(train, held_out, {**selection.excluded, **dict.fromkeys(sorted(away), 'no local rows')})
+    excluded = {**selection.excluded, **dict.fromkeys(sorted(away), 'no local rows')}
+    return mixture.Selection(train, held_out, excluded, tuple(name for name in selection.unseen if name not in away))
 
 
 def find(config: Config, wanted: Needs) -> Stores:
@@ -277,7 +278,7 @@ def _part(values: dict, part: Part, *, vocab: Vocabulary) -> Made:
 
 
 def _train_vocabulary(config: Config, wanted: Needs, *, pool) -> None:
-    names = sorted(wanted.selection.train)
+    names = sorted((*wanted.selection.train, *wanted.selection.unseen))
     futures = [pool.submit(making.attempt, _texts, to_dict(config), name) for name in names]
     texts: list[str] = []
     for name, future in zip(names, futures):

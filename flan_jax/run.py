@@ -1,6 +1,7 @@
 """A run as one story: data, mesh, plan, model, optimizer, restore, evaluators, loop, scores, report."""
 
 import dataclasses
+import functools
 import os
 import platform
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import flax
 import jax
 
-from flan_jax import errors, run_adapters, run_data, run_scores
+from flan_jax import errors, run_adapters, run_data, run_machine, run_scores
 from flan_jax.config import Config, to_dict
 from flan_jax.data import loader
 from flan_jax.evaluation import report
@@ -18,12 +19,17 @@ from flan_jax.interop import warm_start
 from flan_jax.models.config import ModelConfig
 from flan_jax.parallel import distributed
 from flan_jax.parallel import mesh as mesh_lib
-from flan_jax.training import checkpoint, loop, optimizer, step, telemetry
+from flan_jax.shared import Shared
+from flan_jax.training import checkpoint, loop, telemetry
 from flan_jax.training import state as state_lib
 
 
-def train(config: Config) -> dict[str, Any] | None:
+def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | None:
     """Runs a config to its end.
+
+    Args:
+      config: of the run.
+      shared: what it can share with other runs of this process; None: nothing.
 
     Returns:
       The scores at the end, or None if the run was told to stop or asked for none.
@@ -32,11 +38,13 @@ def train(config: Config) -> dict[str, Any] | None:
       FlanJaxError: something a person must put right; nothing already written is harmed.
     """
     # --- devices and data
+    shared, laps = shared or Shared(), telemetry.Laps()
     distributed.initialise()
     mesh = mesh_lib.make(config.mesh)
     data = run_data.load(config)
     model = model_config(config, data.stores.vocabulary.size)
 
+    laps.lap('data')
     # --- plan
     plan, steps = run_data.make_plan(config, data)
     cut = loader.layout(plan, config.training, mesh=mesh)
@@ -46,23 +54,19 @@ def train(config: Config) -> dict[str, Any] | None:
         print(run_data.told(summary), file=sys.stderr)
 
     # --- model and optimizer
-    bones = state_lib.skeleton(model, config.execution)
-    tuned = run_adapters.tuned(config, bones, model=model)
-    tx, schedule = optimizer.make(config.optimizer, tuned.bones.axes, steps=steps)
-    placed = state_lib.shardings(tuned.bones, tx, mesh=mesh)
-    train_step = jax.jit(
-        step.make(
-            bones.graph, tx, training=config.training, schedule=schedule,
-            dropout_seed=config.seed if model.dropout else None, whole=tuned.whole,
-        ),
-        donate_argnums=0,
-        out_shardings=(placed, None),
-    )  # fmt: skip
+    make = functools.partial(run_machine.make, config, model, mesh=mesh)
+    machine = shared.compiled.get(run_machine.key(config, model, mesh=mesh), make)
+    tx, tuned, placed = machine.tx, machine.tuned, machine.placed
+    laps.lap('begin')
 
     # --- restore, or begin
     checkpoints = checkpoint.Checkpoints(config.run_dir, config.checkpoint)
     with jax.set_mesh(mesh):
-        base = run_adapters.base(config, tuned, model=model, mesh=mesh)
+        rates, seed = run_machine.arguments(config, steps, mesh=mesh)
+        base = shared.weights.get(
+            run_machine.base_key(config, model, mesh=mesh),
+            lambda: run_adapters.base(config, tuned, model=model, mesh=mesh),
+        )
         if checkpoints.latest() is not None:
             shapes = state_lib.shapes(tuned.bones, tx)
             state = checkpoints.restore(shapes, placed, plan=plan.fingerprint, base=base.fingerprint)
@@ -70,8 +74,7 @@ def train(config: Config) -> dict[str, Any] | None:
         elif base.first is not None:
             state, account = base.begin(tx, placed), base.account
         else:
-            state = state_lib.fresh(model, config.execution, tx=tx, seed=config.seed, placed=placed)
-            account = 'weights: random'
+            state, account = machine.fresh(jax.random.key(config.seed)), 'weights: random'
             if config.checkpoint.warm_start is not None:
                 state, taken = warm_start.begin(state, config, model=model, mesh=mesh)
                 account = taken.told()
@@ -79,8 +82,10 @@ def train(config: Config) -> dict[str, Any] | None:
             print(account, file=sys.stderr)
         first = int(state.step)
 
+        laps.lap('weights')
+
         # --- evaluators, loop
-        judge = run_scores.make_judge(config, bones.graph, mesh=mesh, vocabulary=data.stores.vocabulary)
+        judge = run_scores.make_judge(config, machine.bones.graph, mesh=mesh, vocabulary=data.stores.vocabulary)
         trained = data.needs.selection.train
         small = run_scores.suites(data.stores.stores, trained=trained, rows=config.evaluation.rows)
         batches = loader.Loader(plan, data.splits, layout=cut, mesh=mesh).batches(first, steps)
@@ -94,10 +99,14 @@ def train(config: Config) -> dict[str, Any] | None:
             else telemetry.flops_per_token(model, row_tokens=config.packing.row_tokens),
         )  # fmt: skip
         try:
-            state, stopped = loop.fit(run, state, step=lambda *both: train_step(*both, base.frozen), batches=batches)
+            state, stopped = loop.fit(
+                run, state, step=lambda *both: machine.step(*both, base.frozen, rates, seed), batches=batches
+            )
         finally:
             lines.close()
             checkpoints.close()
+
+        laps.lap('train')
 
         # --- scores and report
         if stopped:
@@ -110,7 +119,9 @@ def train(config: Config) -> dict[str, Any] | None:
                 config, judge, asked=asked, tasks=data.needs.tasks, params=base.whole(state.params), keep=config.run_dir
             )
             scores |= {'unasked': run_scores.unasked(data.stores.stores) | dict(data.stores.missing)}
+            laps.lap('evaluate')
     if jax.process_index() == 0:
+        run_scores.write_json(config.run_dir, 'seconds.json', value=laps.seconds)
         if scores is not None:
             run_scores.write_json(config.run_dir, 'scores.json', value=scores)
             print(report.score_table(scores))

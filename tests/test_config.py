@@ -14,6 +14,8 @@ import pytest
 
 from flan_jax import config as config_lib
 from flan_jax import errors
+from flan_jax.ablation import config as study_config
+from flan_jax.ablation.config import StudyConfig
 from flan_jax.config import Config, TrainingConfig, default, resolve, to_dict
 from flan_jax.models import config as model_config
 
@@ -21,7 +23,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 CONFIGS = sorted((ROOT / 'configs').rglob('*.py'))
 
 
-@pytest.mark.parametrize('module', [config_lib, model_config], ids=lambda m: m.__name__)
+@pytest.mark.parametrize('module', [config_lib, model_config, study_config], ids=lambda m: m.__name__)
 def test_every_knob_has_a_comment_on_its_line(module):
     source = pathlib.Path(module.__file__).read_text()
     lines = source.splitlines()
@@ -126,8 +128,9 @@ def test_every_config_file_resolves_and_says_in_its_header_how_it_is_run(path, m
     spec = importlib.util.spec_from_file_location(f'config_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    resolved = resolve(module.get_config())
-    assert resolved == resolve(to_dict(resolved))
+    kind = StudyConfig if path.parent.name == 'studies' else Config
+    resolved = resolve(module.get_config(), kind)
+    assert resolved == resolve(to_dict(resolved), kind)
     assert resolved.name == path.stem
     relative = path.relative_to(ROOT)
     assert module.__doc__ and re.search(rf'python -m flan_jax\.\w+ .*--config={relative}', module.__doc__), path

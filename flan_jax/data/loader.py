@@ -54,7 +54,7 @@ def layout(plan: Plan, training: TrainingConfig, *, mesh: jax.sharding.Mesh) -> 
             f'{groups} devices (mesh.data={mesh.shape["data"]}, mesh.fsdp={mesh.shape["fsdp"]}); '
             f'take a multiple of {parts}'
         )
-    positions = planning.bound(plan, batch_rows=training.batch_rows, parts=parts)
+    positions = max(planning.bound(plan, batch_rows=training.batch_rows, parts=parts), training.positions or 0)
     return Layout(training.batch_rows, training.microbatches, groups, positions)
 
 

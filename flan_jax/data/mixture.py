@@ -54,11 +54,13 @@ class Selection:
       train: trained on and evaluated.
       held_out: evaluated only, as asked or because they have no training rows (evaluation suites).
       excluded: neither, with the reason (shares texts with what is held out).
+      unseen: of the held-out ones, those that `train_only` leaves out; the vocabulary may be trained on them.
     """
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
     excluded: Mapping[str, str]
+    unseen: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +145,8 @@ def _resolve(
     return _without(node, {task for member in config.leave_out for task in _named(member, tasks)})
 
 
-def _named(member: str, tasks: Mapping[str, Task]) -> list[str]:
-    """The tasks that a member of `leave_out` stands for.
+def _named(member: str, tasks: Mapping[str, Task], *, knob: str = 'leave_out') -> list[str]:
+    """The tasks that a member of `leave_out` or `train_only` stands for.
 
     Raises:
       ConfigError: none.
@@ -153,7 +155,7 @@ def _named(member: str, tasks: Mapping[str, Task]) -> list[str]:
     if not found and not member.endswith('?'):
         known = [*tasks, *{task.cluster for task in tasks.values()}]
         raise errors.ConfigError(
-            f'mixture.leave_out: {member!r} is no task or cluster, nor a pattern that fits one'
+            f'mixture.{knob}: {member!r} is no task or cluster, nor a pattern that fits one'
             + errors.near(member, known)
         )
     return found
@@ -221,7 +223,8 @@ def select(
     if related is not None and node.config.hold_out_related:
         goes_with = {other: cluster for cluster in whole for other in related.get(cluster, ())}
     staged = {name for stage in node.stages for name in task_names(stage)}
-    train, untrained, excluded = [], set(), {}
+    train, untrained, unseen, excluded = [], set(), set(), {}
+    only = {task for member in node.config.train_only for task in _named(member, tasks, knob='train_only')}
     for name in names:
         shared = next((t for t in tasks[name].texts_from if t in texts), None)
         cluster = tasks[name].cluster
@@ -233,16 +236,19 @@ def select(
             excluded[name] = f'its cluster {cluster} goes out with the held-out cluster {goes_with[cluster]}'
         elif node.stages and name not in staged:
             excluded[name] = 'in no stage'
-        elif 'train' in tasks[name].splits:
-            train.append(name)
-        else:
+        elif 'train' not in tasks[name].splits:
             untrained.add(name)
+        elif only and name not in only:
+            unseen.add(name)
+        else:
+            train.append(name)
     for part in node.stages or (node,):
         if not set(task_names(part)) & set(train):
             what = part.name if node.stages and part.name != 'mixture' else 'the mixture'
-            raise errors.ConfigError(f'{what} has no task left to train on; hold out less')
-    held_out = tuple(name for name in names if name in reasons or name in untrained)
-    return Selection(tuple(train), held_out, excluded)
+            less = 'hold out less' if not only else 'hold out less, or name more in mixture.train_only'
+            raise errors.ConfigError(f'{what} has no task left to train on; {less}')
+    held_out = tuple(name for name in names if name in reasons or name in untrained or name in unseen)
+    return Selection(tuple(train), held_out, excluded, tuple(name for name in names if name in unseen))
 
 
 def _held_out(node: Node, tasks: Mapping[str, Task], *, mixtures: Mapping[str, MixtureConfig]) -> set[str]:

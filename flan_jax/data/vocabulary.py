@@ -21,6 +21,7 @@ SMOLLM2 = 'smollm2'  # as `vocabulary.path`: the tokenizer in the package llm_sm
 
 # One text's ids, and the characters [start, end) each of them stands for.
 Parsed = tuple[list[int], list[tuple[int, int]]]
+TRAINED = re.compile('vocabulary-[0-9a-f]+-[0-9a-f]+')  # names of those trained here say what they were trained on
 
 
 class Vocabulary(abc.ABC):
@@ -333,6 +334,9 @@ def load(path: str, *, bos: bool = False) -> Vocabulary:
         opened = TokenizerVocabulary(path, tokenizer_files.read(path).fingerprint + suffix, bos)
         _ = opened.end_ids, opened.pad_id, opened.prefix  # what is wrong with it shows here, not in a worker
         return opened
+    stem = pathlib.Path(path).stem
+    if TRAINED.fullmatch(stem):  # the same stores as where it was trained
+        return SentencePieceVocabulary(path, stem + suffix, bos)
     with open(path, 'rb') as file:
         digest = hashlib.sha256(file.read()).hexdigest()
     return SentencePieceVocabulary(path, digest[:16] + suffix, bos)

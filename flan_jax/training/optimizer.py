@@ -52,15 +52,27 @@ def schedule(config: ScheduleConfig, *, peak: float, steps: int) -> optax.Schedu
     return optax.join_schedules([rise, after], [warm])
 
 
-def make(config: OptimizerConfig, axes: Axes, *, steps: int) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def table(rate: optax.Schedule, steps: int) -> jax.Array:
+    """A schedule's learning rates, f32[steps]."""
+    rates = jax.vmap(lambda step: jnp.asarray(rate(step), jnp.float32))
+    return jax.jit(rates)(jnp.arange(steps))
+
+
+def make(
+    config: OptimizerConfig, axes: Axes, *, steps: int | None = None, rates: jax.Array | None = None
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """The optimizer of a run and its learning-rate schedule.
 
     Args:
       config: which and how.
       axes: logical axes of every weight.
       steps: of the whole run, which the schedule may need.
+      rates: the learning rate of every step as `table` gives it, instead of the config's schedule; may be traced.
     """
-    rate = schedule(config.schedule, peak=config.learning_rate, steps=steps)
+    if rates is None:
+        rate = schedule(config.schedule, peak=config.learning_rate, steps=steps)
+    else:
+        rate = lambda step: rates[step]  # noqa: E731
     decayed = _map(lambda a: not set(a) & {'norm', 'buckets'}, axes)
     match config.name:
         case 'adamw':
@@ -70,8 +82,8 @@ def make(config: OptimizerConfig, axes: Axes, *, steps: int) -> tuple[optax.Grad
         case 'adafactor':
             tx = _adafactor(axes, rate, weight_decay=config.weight_decay or None, decayed=decayed)
         case 'muon':
-            adam_peak = config.adam_learning_rate or config.learning_rate
-            adam_rate = schedule(config.schedule, peak=adam_peak, steps=steps)
+            ratio = (config.adam_learning_rate or config.learning_rate) / config.learning_rate
+            adam_rate = rate if ratio == 1 else lambda step: ratio * rate(step)  # schedules scale with their peak
             tx = optax.contrib.muon(
                 rate, beta=config.momentum, eps=config.eps,
                 weight_decay=config.weight_decay, weight_decay_mask=decayed,

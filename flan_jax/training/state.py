@@ -1,6 +1,7 @@
 """The state of a run: weights, optimizer moments, step; made and placed on a mesh."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -97,14 +98,21 @@ def shapes(bones: Skeleton, tx: optax.GradientTransformation) -> TrainState:
     return TrainState(scalar, bones.shapes, jax.eval_shape(tx.init, bones.shapes), scalar)
 
 
-def fresh(
-    model: ModelConfig, execution: ExecutionConfig, *, tx: optax.GradientTransformation, seed: int, placed: TrainState
-) -> TrainState:
-    """A new state, made where it belongs: no device ever holds more than its part."""
+def initialiser(
+    model: ModelConfig, execution: ExecutionConfig, *, tx: optax.GradientTransformation, placed: TrainState
+) -> Callable[[jax.Array], TrainState]:
+    """Key -> new state, jitted; it is made where it belongs, so that no device ever holds more than its part."""
 
     def make(key: jax.Array) -> TrainState:
         params = nnx.to_pure_dict(nnx.split(presets.build(model, execution, key=key))[1])
         zero = jnp.zeros((), jnp.int32)
         return TrainState(zero, params, tx.init(params), zero)
 
-    return jax.jit(make, out_shardings=placed)(jax.random.key(seed))
+    return jax.jit(make, out_shardings=placed)
+
+
+def fresh(
+    model: ModelConfig, execution: ExecutionConfig, *, tx: optax.GradientTransformation, seed: int, placed: TrainState
+) -> TrainState:
+    """A new state of a seed; see `initialiser`."""
+    return initialiser(model, execution, tx=tx, placed=placed)(jax.random.key(seed))

@@ -128,3 +128,16 @@ class Clock:
         out = max(now - self._since - self._paused, 1e-9), self.steps
         self._since, self._paused, self.steps = now, 0.0, 0
         return out
+
+
+class Laps:
+    """Seconds of a run's parts, in order."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._since = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Ends a part."""
+        now = time.perf_counter()
+        self.seconds[name], self._since = now - self._since, now
