@@ -17,6 +17,7 @@ from flan_jax.models.adapter_config import AdapterConfig, check_adapter
 from flan_jax.models.config import ExecutionConfig, ModelConfig
 
 Marker = Literal['dash', 'star', 'number', 'letter', 'bracket', 'parenthesis', 'plain']  # see `data.templates.MARKERS`
+Instructions = Literal['natural', 'name', 'none']  # controls of Wei et al. 2021; see `data.formats.bare`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,8 @@ class FormatConfig:
     chat: str | None = None  # chat template: 'tokenizer', a built-in one, or a .jinja file; None: plain text
     system: str | None = None  # system prompt of conversations that have none
     supervise: Literal['all', 'last'] = 'all'  # which of a conversation's assistant turns are trained on
+    instructions: Instructions = 'natural'  # of training; controls show the fields behind the task's name, or alone
+    eval_instructions: Instructions | None = None  # of evaluation prompts; None: as in training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +105,7 @@ class TrainingConfig:
     z_loss: float = 0.0  # weight of log(Z)^2
     label_smoothing: float = 0.0  # share of the target spread over the vocabulary
     loss_chunk: int = 4096  # supervised positions a device computes logits for at once
+    positions: int | None = None  # supervised positions with room in a device's microbatch, at least; None: the plan's
     max_nonfinite: int = 3  # steps in a row with a loss or gradient that is no number before the run ends
 
 
@@ -134,6 +138,7 @@ class EvaluationConfig:
     unconditional_prompt: str = 'Answer:\n'  # pmi: what an option's likelihood without its question comes after
     permute_options: int = 0  # other orders of listed options asked about at the end, of ranked tasks; 0: off
     content_free: bool = False  # at the end also ask ranked tasks with nothing in their fields
+    without_instruction: bool = False  # at the end also ask with instructions shuffled word by word, and without them
     budget_s: float | None = None  # seconds of an evaluation during training: fewer `rows` if need be; None: no limit
     examples: int = 5  # of a task's worst answers shown in the report, and of its best
 
@@ -271,6 +276,7 @@ def to_config_dict(config: Any) -> 'ml_collections.ConfigDict':  # noqa: F821
             out[field.name] = tuple(map(to_config_dict, value))
         elif type(None) in typing.get_args(hints[field.name]):
             (kind,) = (t for t in typing.get_args(hints[field.name]) if t is not type(None))
+            kind = str if typing.get_origin(kind) is Literal else kind  # a placeholder takes classes only
             out[field.name] = config_dict.placeholder(kind)
             out[field.name] = value
         else:
@@ -300,13 +306,13 @@ def resolve(values: Mapping[str, Any], kind: type = Config, *, path: str = '') -
     return kind(**out)
 
 
-def check_name(name: str) -> None:
-    """Refuses a dotted name that is no knob.
+def check_name(name: str, kind: type = Config) -> None:
+    """Refuses a dotted name that is no knob of a kind of config.
 
     Raises:
       ConfigError: with the nearest right one.
     """
-    kind, path = Config, ''
+    path = ''
     for part in name.split('.'):
         part = part.partition('[')[0]  # stages[0].steps
         known = {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
@@ -325,6 +331,8 @@ def _coerce(value: Any, hint: Any, *, where: str) -> Any:
         if value is None or isinstance(value, str | int | float | list | tuple):
             raise errors.ConfigError(f'{where}={value!r} must be a mapping of knobs')
         return resolve(value, hint, path=f'{where}.')
+    if hint is Any:
+        return value
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None:

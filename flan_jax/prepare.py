@@ -294,7 +294,7 @@ def _train_vocabulary(config: Config, wanted: Needs, *, pool) -> None:
 
 def _texts(values: dict, name: str) -> list[str]:
     """Rendered inputs and targets of a task's first training rows, if it has any."""
-    config = resolve(values)
+    config = request.natural(resolve(values))
     task = request.known(config.data).tasks[name]
     place = request.place(config.data)
     if 'train' not in rows.splits(task, place=place):

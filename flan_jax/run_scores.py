@@ -65,7 +65,7 @@ def make_probes(
 ) -> list[Probe]:
     """What the config asks besides the suites."""
     wanted, out = config.evaluation, []
-    if not wanted.permute_options and not wanted.content_free:
+    if not wanted.permute_options and not wanted.content_free and not wanted.without_instruction:
         return out
     for one in asked:
         task = tasks[one.name]
@@ -73,6 +73,7 @@ def make_probes(
         maker = request.maker(config, task, vocabulary=vocabulary, exemplars=pool)
         found = [probes.permuted(one, maker, orders=wanted.permute_options)]
         found += [probes.content_free(one, maker)] if wanted.content_free else []
+        found += [probes.bare(one, maker), probes.shuffled(one, maker)] if wanted.without_instruction else []
         out += [probe for probe in found if probe is not None]
     return out
 
@@ -116,11 +117,16 @@ def during(config: Config, judge: Judge, *, asked: Sequence[Suite]) -> Callable[
     """What the loop calls: scores of a state, on as many rows as `evaluation.budget_s` allows."""
     budget = Budget(config.evaluation.budget_s, config.evaluation.rows)
 
-    def score(state: TrainState) -> dict[str, Any]:
+    def timed(state: TrainState) -> dict[str, Any]:
         began, rows = time.perf_counter(), budget.rows
         scores = evaluate(config, judge, asked=[one.first(rows) for one in asked], params=state.params)
         budget.took(_agreed(time.perf_counter() - began))
         return scores | {'rows': rows}
+
+    def score(state: TrainState) -> dict[str, Any]:
+        while not budget.settled:  # so that all scores of the run are of the same rows
+            timed(state)
+        return timed(state)
 
     return score
 
@@ -131,7 +137,11 @@ def at_end(
     """Scores of everything prepared, with probes; predictions go to the folder `keep`."""
     besides = make_probes(config, tasks, asked=asked, vocabulary=judge.vocabulary)
     scores = evaluate(config, judge, asked=asked, params=params, besides=besides, keep=keep)
-    return {'settings': {'normalise': config.evaluation.normalise, 'eval_shots': config.format.eval_shots}} | scores
+    settings = {
+        'normalise': config.evaluation.normalise, 'eval_shots': config.format.eval_shots,
+        'instructions': config.format.eval_instructions or config.format.instructions,
+    }  # fmt: skip
+    return {'settings': settings} | scores
 
 
 def write_json(folder: str, name: str, *, value: Mapping[str, Any]) -> None:

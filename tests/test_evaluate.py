@@ -100,7 +100,7 @@ def test_a_budget_of_seconds_chooses_the_rows_of_each_evaluation(trained, monkey
         limits = dataclasses.replace(trained.evaluation, rows=4, budget_s=seconds)
         score = run_scores.during(dataclasses.replace(trained, evaluation=limits), None, asked=asked)
         assert [score(state)['rows'] for _ in range(3)] == rows[-3:]
-    assert rows == [2, 1, 1, 2, 4, 4, 4, 4, 4]
+    assert rows == [2, 2, 1, 1, 1, 2, 2, 4, 4, 4, 4, 4, 4]
 
 
 def test_other_tasks_go_to_a_folder_of_their_own_and_keep_the_vocabulary(trained):
@@ -123,7 +123,7 @@ def test_probes_and_pmi_are_asked_at_the_end_alone(trained, tmp_path):
     scores = evaluate.score(dataclasses.replace(trained, evaluation=probing), out=str(tmp_path))
     ranked = scores['tasks']['sst2']
     assert {'option_order', 'content_free', 'batch_calibrated', 'positions', 'labels', 'calibration'} <= set(ranked)
-    assert scores['settings'] == {'normalise': 'pmi', 'eval_shots': 0}
+    assert scores['settings'] == {'normalise': 'pmi', 'eval_shots': 0, 'instructions': 'natural'}
     assert len(ranked['content_free']['shares']) == 2
     assert sum(ranked['content_free']['shares']) == pytest.approx(1, abs=1e-3)
     plain = evaluate.score(trained, out=str(tmp_path / 'plain'))

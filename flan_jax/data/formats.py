@@ -3,16 +3,19 @@
 import dataclasses
 import hashlib
 import math
+import string
 from collections.abc import Sequence
 from typing import Any
 
 from flan_jax import errors
-from flan_jax.config import FormatConfig
+from flan_jax.config import FormatConfig, Instructions
 from flan_jax.data import conversations
 from flan_jax.data import templates as templates_lib
 from flan_jax.data.task import CONVERSATION, Drop, Fields, Row, Task
 from flan_jax.data.templates import Template
 
+# Fields that hold the instruction of a row or of a whole task, not its data.
+INSTRUCTION_FIELDS = frozenset({'asked', 'definition', 'instruction'})
 _UNIT = 1 << 20  # shares are compared with a draw from [0, _UNIT)
 
 
@@ -74,10 +77,14 @@ class Renderer:
     def train(self, rows: Sequence[tuple[int, Fields]]) -> list[Shown]:
         """Training text of some rows: each through `template_draws` different templates drawn by the seed."""
         allowed = self.training_templates()
+        if self.format.instructions != 'natural':
+            allowed = [i for i in allowed if not self.task.templates[i].inverted]
         few_shot = self.format.few_shot_share * _UNIT if self.format.shots else 0
         out = []
         for row_id, fields in rows:
             pool = self._pool(row_id, allowed)
+            if self.format.instructions != 'natural':
+                pool = pool[:1]
             start = self._draw(len(pool), row_id, 'template')
             for i in range(min(self.template_draws, len(pool))):
                 template = pool[(start + i) % len(pool)]
@@ -88,8 +95,10 @@ class Renderer:
         return out
 
     def evaluate(self, rows: Sequence[tuple[int, Fields]]) -> list[Shown]:
-        """Evaluation prompts of some rows: each through every straight template."""
+        """Evaluation prompts of some rows: each through every straight template, or once without instructions."""
         straight = [i for i, t in enumerate(self.task.templates) if not t.inverted]
+        if self.instructions(training=False) != 'natural':
+            straight = straight[:1]
         return [
             self.show(row_id, fields, template=i, shots=self.format.eval_shots, training=False)
             for row_id, fields in rows
@@ -98,10 +107,13 @@ class Renderer:
 
     def show(self, row_id: int, fields: Fields, *, template: int, shots: int, training: bool) -> Shown:
         """One row through one template; fewer exemplars than `shots` where the pool has no more."""
-        phrasing = self.task.templates[template]
-        if phrasing is CONVERSATION or phrasing.inputs == CONVERSATION.inputs:
-            return Shown(row_id, template, fields, '', str(fields['answer']))
-        form = self.format
+        phrasing, form = self.task.templates[template], self.format
+        instructions = self.instructions(training=training)
+        name = self.task.name if instructions == 'name' else None
+        if phrasing.inputs == CONVERSATION.inputs:
+            return Shown(row_id, template, _named(fields, name), '', str(fields['answer']))
+        if instructions != 'natural':
+            phrasing = bare(phrasing, task=name)
         style = self._style(row_id, template, training=training)
         inputs, target = templates_lib.render(phrasing, fields, style=style)
         separator = form.separator if self.decoder_only and form.chat is None else ''
@@ -113,6 +125,11 @@ class Renderer:
             )
         ]
         return Shown(row_id, template, fields, ''.join(shown) + inputs + separator, target, len(shown))
+
+    def instructions(self, *, training: bool) -> Instructions:
+        """Whether rows are shown through templates, or as a control, in training or in evaluation."""
+        form = self.format
+        return form.instructions if training or form.eval_instructions is None else form.eval_instructions
 
     def _draw(self, n: int, *key: object) -> int:
         return draw(n, self.seed, self.task.name, *key)
@@ -156,6 +173,29 @@ class Renderer:
             if shot[0] != inputs and shot not in taken:
                 taken.append(shot)
         return taken
+
+
+def bare(template: Template, *, task: str | None = None) -> Template:
+    """The template without its words: its fields in order, one a line, each once, and its options if it lists them.
+
+    Two controls of Wei et al. 2021 (arXiv:2109.01652, section 4.3): whether instructions do anything beside training on
+    many tasks. A field of `INSTRUCTION_FIELDS` is left out as well, unless there is no other.
+
+    >>> t = Template('Does "{premise}" imply "{hypothesis}"?\\n{options}')
+    >>> bare(t).inputs
+    '{premise}\\n{hypothesis}\\n{options}'
+    >>> bare(t, task='rte').inputs
+    '[Task: rte] {premise}\\n{hypothesis}\\n{options}'
+
+    Args:
+      template: a straight one; targets stay as they are.
+      task: the name to put in front; None: no name.
+    """
+    shown = list(dict.fromkeys(f for _, f, _, _ in string.Formatter().parse(template.inputs) if f is not None))
+    data = [field for field in shown if field not in INSTRUCTION_FIELDS]
+    name = '' if task is None else f'[Task: {task}] '.replace('{', '{{').replace('}', '}}')
+    fields = data if set(data) - {templates_lib.OPTIONS} else shown
+    return dataclasses.replace(template, inputs=(name + '\n'.join(f'{{{field}}}' for field in fields)).rstrip())
 
 
 def held_out_templates(task: Task, held_out: int) -> frozenset[int]:
@@ -239,12 +279,34 @@ def _answered(fields: Fields, *, where: str) -> Fields | Drop:
     return {**fields, 'messages': messages, 'answer': messages[-1]['content']}
 
 
+def _named(fields: Fields, name: str | None) -> Fields:
+    """A conversation with the task's name before its first question; as it is for None."""
+    messages = fields['messages']
+    first = next((i for i, m in enumerate(messages) if m['role'] == 'user'), None)
+    if name is None or first is None:
+        return fields
+    asked = {**messages[first], 'content': f'[Task: {name}] {messages[first]["content"]}'}
+    return {**fields, 'messages': [*messages[:first], asked, *messages[first + 1 :]]}
+
+
 def _stride(pool: int) -> int:
     """A step that visits every place of the pool once: the first number above 0.6 pool with no common factor."""
     step = max(int(pool * 0.618), 1)
     while step < pool and math.gcd(step, pool) != 1:
         step += 1
     return step
+
+
+def describe_format(form: FormatConfig) -> dict[str, Any]:
+    """A format as what it decides of a text, fit for a fingerprint; knobs of evaluation prompts stand apart.
+
+    The instruction controls are named only where they are used, so that stores made before there were any stay valid.
+    """
+    out = dataclasses.asdict(form)
+    del out['eval_instructions']
+    if form.instructions == 'natural':
+        del out['instructions']
+    return out
 
 
 def describe(task: Task) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def vocabulary(config: Config, tasks: Mapping[str, Task], *, names: tuple[str, .
     wanted = config.vocabulary
     if wanted.path is not None:
         return vocabulary_lib.load(wanted.path, bos=wanted.bos)
-    chosen = [tasks[name] for name in sorted(names)]
+    chosen, config = [tasks[name] for name in sorted(names)], natural(config)
     asked = store.digest([wanted.train_size, wanted.train_rows, [_text_digest(config, task) for task in chosen]])
     sources = [_source_digest(config, task) for task in chosen]
     path = pathlib.Path(config.data.store_root) / f'vocabulary-{asked}-{store.digest(sources)}.model'
@@ -143,6 +143,14 @@ def vocabulary(config: Config, tasks: Mapping[str, Task], *, names: tuple[str, .
     return vocabulary_lib.SentencePieceVocabulary(str(path), f'{path.stem}{"-bos" if wanted.bos else ""}', wanted.bos)
 
 
+def natural(config: Config) -> Config:
+    """A config with natural instructions: a vocabulary is trained on them whatever a run is shown, so that runs that
+    differ in this alone have the same.
+    """
+    form = dataclasses.replace(config.format, instructions='natural', eval_instructions=None)
+    return dataclasses.replace(config, format=form)
+
+
 def request(config: Config, task: Task, *, vocabulary: Vocabulary) -> StoreRequest:
     """The store of a task under a config."""
     data, form = config.data, config.format
@@ -150,11 +158,12 @@ def request(config: Config, task: Task, *, vocabulary: Vocabulary) -> StoreReque
     evaluation = next((s for s in data.eval_splits if s in task.splits), None)
     if evaluation is not None:
         splits[evaluation] = 'evaluation'
+    asked = [form.eval_instructions] if form.eval_instructions not in (None, form.instructions) else []
     digest = store.digest([
         _text_digest(config, task), store.FORMAT_VERSION, vocabulary.fingerprint, splits,
         _chat_digest(config, vocabulary),
         [data.train_rows, data.eval_rows, data.max_inputs, data.max_targets, data.template_draws],
-        [form.eval_shots, config.model.encoder_decoder], task.cluster, list(task.metrics),
+        [form.eval_shots, config.model.encoder_decoder, *asked], task.cluster, list(task.metrics),
     ])  # fmt: skip
     return StoreRequest(task.name, digest, _source_digest(config, task), splits)
 
@@ -189,7 +198,7 @@ def place(data: DataConfig) -> rows.Place:
 
 def _text_digest(config: Config, task: Task) -> str:
     """Of everything that decides the text of a task's examples, but for the rows."""
-    form = dataclasses.asdict(config.format)
+    form = formats.describe_format(config.format)
     code = [_described(function) for function in _functions(task)]
     return store.digest([formats.describe(task), code, form, config.seed, config.data.held_out_templates, _sizes(task)])
 

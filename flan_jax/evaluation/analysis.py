@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from flan_jax.evaluation import answers as answers_lib
-from flan_jax.evaluation import calibration, labels
+from flan_jax.evaluation import calibration, labels, resampling
 from flan_jax.evaluation.outcomes import Outcomes
 from flan_jax.evaluation.probes import Probe
 
@@ -19,7 +19,8 @@ def of(found: Outcomes, probes: Sequence[tuple[Probe, Outcomes]] = ()) -> dict[s
       Some of: `flags` (counts of doubtful answers by kind), `agreement` (share of rows that all templates answer
       alike), `labels` (see `labels.confusion`), `positions` (see `labels.positions`), `calibration` (see
       `calibration.reliability`), `batch_calibrated` (accuracy after batch calibration, beside that before), `lengths`
-      (mean words of predictions and references), `option_order` and `content_free` (from probes).
+      (mean words of predictions and references), `copied` (share of answers that repeat a field and are wrong), and
+      from probes `option_order`, `content_free`, `instruction` (see `instruction`).
     """
     asked, answers = found.asked, found.answers
     flags = collections.Counter(flag for flag in answers.flags if flag)
@@ -27,7 +28,11 @@ def of(found: Outcomes, probes: Sequence[tuple[Probe, Outcomes]] = ()) -> dict[s
     out: dict[str, Any] = {'flags': dict(flags), 'agreement': agreement(found)}
     if kinds:
         out['labels'] = labels.confusion(asked, answers.texts, labels=kinds)
+    by_kind = {probe.kind: answered for probe, answered in probes}
+    told = instruction(found, by_kind)
+    out |= {'instruction': told} if told else {}
     if asked.mode == 'generate':
+        out['copied'] = copied(found)
         said, wanted = _words(found, np.arange(len(asked)))
         out['lengths'] = {
             'predicted': round(said, 2), 'references': round(wanted, 2),
@@ -42,12 +47,11 @@ def of(found: Outcomes, probes: Sequence[tuple[Probe, Outcomes]] = ()) -> dict[s
     logs = _logs(found, kinds)
     if logs is not None:
         out['batch_calibrated'] = _accuracies(found, kinds, logs=logs)
-    for probe, answered in probes:
-        if probe.kind == 'permuted':
-            out['option_order'] = option_order(found, answered)
-        elif logs is not None:
-            content_free = _content_free(found, answered, kinds=kinds, logs=logs)
-            out |= {'content_free': content_free} if content_free else {}
+    if 'permuted' in by_kind:
+        out['option_order'] = option_order(found, by_kind['permuted'])
+    if 'content_free' in by_kind and logs is not None:
+        content_free = _content_free(found, by_kind['content_free'], kinds=kinds, logs=logs)
+        out |= {'content_free': content_free} if content_free else {}
     return out
 
 
@@ -67,6 +71,54 @@ def length_ratio(found: Outcomes, index: np.ndarray) -> float | None:
         return None
     said, wanted = _words(found, index)
     return round(said / wanted, 4) if wanted else None
+
+
+def instruction(found: Outcomes, probed: Mapping[str, Outcomes]) -> dict[str, Any]:
+    """What is left of the score without the instruction, and with its words in another order.
+
+    Returns:
+      For `bare` and `shuffled`, as far as asked: `score` of the same prompts as they are, `probed` score, `change` with
+      its `interval` over rows (None for metrics that are no means), and `same`, the share of prompts answered alike.
+    """
+    rows, names = found.asked.rows.tolist(), found.asked.templates
+    out = {}
+    for kind in ('bare', 'shuffled'):
+        if kind not in probed:
+            continue
+        other = probed[kind]
+        by_row = kind == 'bare'  # one prompt a row, beside which all templates of that row are put
+        places = {
+            (row if by_row else (row, name)): i
+            for i, (row, name) in enumerate(zip(other.asked.rows.tolist(), other.asked.templates, strict=True))
+        }
+        keys = rows if by_row else list(zip(rows, names, strict=True))
+        pairs = [(i, places[key]) for i, key in enumerate(keys) if key in places]
+        if pairs:
+            before, after = (np.array(side) for side in zip(*pairs, strict=True))
+            out[kind] = _changed(found, other, before=before, after=after)
+    return out
+
+
+def _changed(found: Outcomes, other: Outcomes, *, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    score, probed = found.measure([before])[0], other.measure([np.unique(after)])[0]
+    interval = None
+    if found.metric in found.values:
+        change = other.values[found.metric][after] - found.values[found.metric][before]
+        interval = resampling.interval(resampling.means(change, found.asked.rows[before], seed=0))
+    same = [found.answers.texts[i] == other.answers.texts[j] for i, j in zip(before, after, strict=True)]
+    return {
+        'score': round(float(score), 4), 'probed': round(float(probed), 4),
+        'change': round(float(probed - score), 4), 'interval': interval, 'same': round(float(np.mean(same)), 4),
+    }  # fmt: skip
+
+
+def copied(found: Outcomes) -> float:
+    """Share of answers that repeat a field of the prompt as it is and are wrong."""
+    hits = 0
+    for meta, text, right in zip(found.asked.metas, found.answers.texts, found.exact, strict=True):
+        fields = (meta['fields'].get(field) for field in found.asked.fields)
+        hits += not right and text.strip() in {f.strip() for f in fields if isinstance(f, str) and f.strip()}
+    return round(hits / len(found.asked), 4)
 
 
 def option_order(found: Outcomes, permuted: Outcomes) -> dict[str, float]:

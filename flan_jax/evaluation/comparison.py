@@ -74,6 +74,7 @@ class Comparison:
       groups: by name, those that have tasks.
       alone: tasks that only the first, only the second run answered.
       unmatched: prompts of common tasks that only one run answered.
+      asked: settings of the evaluations that differ, with both values.
     """
 
     names: tuple[str, str]
@@ -81,6 +82,7 @@ class Comparison:
     groups: Mapping[str, Group]
     alone: tuple[Sequence[str], Sequence[str]]
     unmatched: int
+    asked: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +120,9 @@ def compare(first: str | os.PathLike, second: str | os.PathLike, *, seed: int = 
     answers = [predictions.read(folder) for folder in (first, second)]
     tables = [_by_task(table) for table, _ in answers]
     common = [name for name in tables[0] if name in tables[1]]
-    told = [_told(folder) for folder in (first, second)]
+    scored = [_scored(folder) for folder in (first, second)]
+    told = [scores.get('tasks') or {} for scores in scored]
+    asked = [scores.get('settings') or {} for scores in scored]
     rows, parts, unmatched = [], {}, 0
     for name in common:
         metric = answers[1][1][name] if answers[0][1][name] == answers[1][1][name] else 'exact_match'
@@ -146,7 +150,10 @@ def compare(first: str | os.PathLike, second: str | os.PathLike, *, seed: int = 
     rows = [dataclasses.replace(row, p_corrected=p) for row, p in zip(rows, corrected, strict=True)]
     alone = tuple(sorted(set(tables[i]) - set(tables[1 - i])) for i in range(2))
     means = {group: _mean(parts[group]) for group in GROUPS if group in parts}
-    return Comparison((str(first), str(second)), rows, means, alone, unmatched)
+    differ = {
+        name: (one, asked[1][name]) for name, one in asked[0].items() if name in asked[1] and asked[1][name] != one
+    }
+    return Comparison((str(first), str(second)), rows, means, alone, unmatched, differ)
 
 
 def _seed(seed: int, task: str) -> tuple[int, int]:
@@ -165,11 +172,11 @@ def _mean(parts: Sequence[tuple[tuple[float, float], Paired]]) -> Group:
     )  # fmt: skip
 
 
-def _told(folder: str | os.PathLike) -> dict[str, Mapping[str, Any]]:
-    """What scores.json says of the tasks; nothing if there is none."""
+def _scored(folder: str | os.PathLike) -> dict[str, Any]:
+    """scores.json of a run; nothing if there is none."""
     path = pathlib.Path(folder) / 'scores.json'
     try:
-        return json.loads(path.read_text()).get('tasks') or {} if path.exists() else {}
+        return json.loads(path.read_text()) if path.exists() else {}
     except ValueError as e:
         raise errors.DataError(f'{path} cannot be read ({e}); evaluate that run again') from e
 

@@ -4,19 +4,10 @@ from flan_jax.evaluation import scoreboard, svg
 from flan_jax.evaluation.comparison import ONE_ONLY, Comparison, Group, Row
 from flan_jax.evaluation.page import Cell, Column, Markup, document, facts, table, tag
 from flan_jax.evaluation.resampling import interval
-from flan_jax.evaluation.scoreboard import percent
+from flan_jax.evaluation.scoreboard import percent, points
 
 _TITLES = {group: title for group, (title, _) in scoreboard.GROUPS.items()} | {ONE_ONLY: 'Trained by one run only'}
 _SURE = 0.05  # of p, corrected
-
-
-def points(value: float) -> str:
-    """A difference in points of a per cent.
-
-    >>> points(0.0214), points(-0.3), points(0.0)
-    ('+2.1', '-30.0', '+0.0')
-    """
-    return f'{100 * value:+.1f}'
 
 
 def chance(p: float | None) -> str:
@@ -81,6 +72,8 @@ def _notes(found: Comparison) -> list[str]:
         for which, names in zip(('first', 'second'), found.alone, strict=True)
         if names
     ]
+    for name, (one, other) in found.asked.items():
+        out.append(f'they were asked with another {name}: {one} and {other}')
     if found.unmatched:
         out.append(f'{found.unmatched} prompts of common tasks were answered by one run alone; they are left out')
     return out

@@ -93,8 +93,12 @@ def has_postscript(answer: str, *, postscript_marker: str) -> bool:
 
 
 def number_of_bullets(answer: str, *, num_bullets: int) -> bool:
-    """Exactly so many lines that begin with one star or with a minus."""
-    return len(re.findall(r'^[^\S\n]*(?:\*(?!\*)|-)', answer, re.MULTILINE)) == num_bullets
+    """Exactly so many lines that begin with a minus, or with one star and something behind it.
+
+    The published evaluation takes a line break for that something: a star alone on its line and the next line are one.
+    """
+    stars = re.findall(r'^\s*\*(?!\*)[\s\S].*', answer, re.MULTILINE)
+    return len(stars) + len(re.findall(r'^\s*-', answer, re.MULTILINE)) == num_bullets
 
 
 def constrained_answer(answer: str) -> bool:

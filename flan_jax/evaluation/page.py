@@ -159,9 +159,9 @@ def document(title: str, *, head: Markup, sections: Sequence[tuple[str, Markup]]
 # Series colours are Okabe and Ito's, which stay apart for colour-blind readers; lightened in the dark.
 _STYLE = """
 :root { color-scheme: light dark; --back:#fbfbfa; --card:#fff; --text:#1f2328; --soft:#667079; --rule:#e3e5e8;
-  --s0:#0072b2; --s1:#d55e00; --s2:#009e73; --bad:#b3261e; --track:#eceef0; }
+  --s0:#0072b2; --s1:#d55e00; --s2:#009e73; --s3:#b8558c; --bad:#b3261e; --track:#eceef0; }
 @media (prefers-color-scheme: dark) { :root { --back:#15181c; --card:#1d2126; --text:#e4e7ea; --soft:#98a2ab;
-  --rule:#32383f; --s0:#56b4e9; --s1:#e69f00; --s2:#2fc79a; --bad:#ff8a80; --track:#2a3037; } }
+  --rule:#32383f; --s0:#56b4e9; --s1:#e69f00; --s2:#2fc79a; --s3:#e39ac4; --bad:#ff8a80; --track:#2a3037; } }
 * { box-sizing:border-box; }
 html { scroll-padding-top:3.2rem; -webkit-text-size-adjust:100%; }
 body { margin:0; background:var(--back); color:var(--text);
@@ -188,6 +188,14 @@ figcaption output { flex-basis:100%; min-height:1.25rem; }
 .big { font-size:2.4rem; line-height:1.15; font-weight:650; font-variant-numeric:tabular-nums; }
 .big small { font-size:1rem; font-weight:400; color:var(--soft); margin-left:8px; }
 svg { display:block; } svg.chart { width:100%; height:auto; touch-action:pan-y; } svg.dots { overflow:visible; }
+figure:has(> .drawn) { overflow-x:auto; } svg.drawn { width:100%; height:auto; font-family:inherit; }
+.plots { display:grid; gap:16px; grid-template-columns:repeat(auto-fill,minmax(min(100%,330px),1fr));
+  align-items:start; }
+.contents a { margin-right:1.2em; } .contents, h3 { overflow-wrap:anywhere; } h3[id] { padding-top:12px; }
+.name { display:inline-block; max-width:min(22rem,40vw); white-space:normal; overflow-wrap:break-word; }
+.tall .scroll { max-height:440px; overflow-y:auto; margin:12px 0; }
+.tall thead th { position:sticky; top:0; z-index:1; background:var(--card); }
+.tall thead th:first-child { z-index:2; }
 .line { fill:none; stroke-width:1.8; stroke-linejoin:round; } .thin { fill:none; stroke-width:1; opacity:.32; }
 .s0 { color:var(--s0); } .s1 { color:var(--s1); } .s2 { color:var(--s2); }
 rect.s0, rect.s1, rect.s2 { fill:currentColor; opacity:.85; } polyline { stroke:currentColor; }

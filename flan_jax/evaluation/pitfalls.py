@@ -6,7 +6,7 @@ from typing import Any
 from flan_jax.evaluation import scoreboard, svg
 from flan_jax.evaluation.labels import OTHER
 from flan_jax.evaluation.page import Cell, Column, Markup, fold, missing, table, tag
-from flan_jax.evaluation.scoreboard import GROUPS, percent
+from flan_jax.evaluation.scoreboard import GROUPS, percent, points
 from flan_jax.evaluation.svg import Line, is_number
 
 _WORST_SHOWN = 12  # confusion tables that are open to begin with
@@ -21,6 +21,7 @@ def all_parts(
         return missing('No data: there are no scores by task.')
     parts = [
         ('Phrasing', _phrasing(found)),
+        ('Instruction', _instruction(found)),
         ('Labels', _labels(found)),
         ('Order of options', _order(found)),
         ('Confidence', _confidence(scores)),
@@ -63,7 +64,7 @@ def _phrasing(tasks: Mapping[str, Mapping[str, Any]]) -> Markup:
             _number(part.get('spread')),
             _number(part.get('deviation')),
             _number(task.get('agreement')),
-            Cell(f'{part.get("worst_template")} … {part.get("best_template")}', None),
+            Cell(f'{part.get("worst_template")} … {part.get("best_template")}' if part['spread'] else '–', None),
         ])  # fmt: skip
     if not rows:
         return missing('No task was asked through several templates.')
@@ -80,6 +81,49 @@ def _phrasing(tasks: Mapping[str, Mapping[str, Any]]) -> Markup:
     ]
     note = 'How much of a score hangs on the wording. Per cent; a task with a wide spread needs more than one prompt.'
     return tag('div', _soft(note), table(columns, sorted(rows, key=lambda row: -(row[5].value or 0.0))))
+
+
+def _instruction(tasks: Mapping[str, Mapping[str, Any]]) -> Markup:
+    found = {name: task for name, task in tasks.items() if task.get('instruction')}
+    if not found:
+        return missing('It was not asked without instructions; evaluation.without_instruction does.')
+    kinds, rows = ('shuffled', 'bare'), []
+    for name, task in found.items():
+        told, cells = task['instruction'], []
+        for kind in kinds:
+            part = told.get(kind) or {}
+            change = part.get('change')
+            interval = part.get('interval')
+            between = f'{points(interval[0])} … {points(interval[1])}' if interval else ''
+            cells += [
+                _number(part.get('probed')),
+                Cell([points(change), tag('span', between, class_='soft small')], change)
+                if is_number(change) else Cell('–', None),
+                _number(part.get('same')),
+            ]  # fmt: skip
+        score = next(part['score'] for part in told.values())
+        rows.append(
+            [Cell(name, name), _number(score), *cells, _number(task.get('chance')), _number(task.get('copied'))]
+        )
+    columns = [Column('task'), Column('as it is', number=True)]
+    for kind, meaning in zip(kinds, ('words of the instruction shuffled', 'fields and options alone'), strict=True):
+        columns += [
+            Column('without' if kind == 'bare' else kind, number=True, title=meaning),
+            Column('change', number=True, title='points, with 95 % over rows'),
+            Column('same answer', number=True),
+        ]
+    columns += [Column('chance', number=True)]
+    columns += [Column('copied', number=True, title='wrong answers that repeat a field of the prompt as it is')]
+    note = (
+        'Does the model read what is asked? Where the score stays, its answers hang on the surface of the rows: their '
+        'kind, their words, the options. Per cent; changes in points.'
+    )
+    means = []
+    for title, place in (('as it is', 1), ('shuffled', 2), ('without', 5)):
+        values = [row[place].value for row in rows if row[place].value is not None]
+        means += [f'{title} {percent(sum(values) / len(values))}'] if values else []
+    rows.sort(key=lambda row: -(row[5].value if is_number(row[5].value) else -1.0))  # what needs no instruction first
+    return tag('div', _soft(note), tag('p', f'Mean over tasks: {", ".join(means)}.'), table(columns, rows))
 
 
 def _labels(tasks: Mapping[str, Mapping[str, Any]]) -> Markup:

@@ -1,10 +1,16 @@
-"""Probes: prompts made anew from a suite to see what the answers hang on: the order of options, or no content at all.
+"""Probes: prompts made anew from a suite to see what the answers hang on.
+
+    permuted       the options in another order
+    content_free   nothing in the fields
+    bare           the fields without the instruction's words
+    shuffled       the instruction's words in another order
 
 They are rendered when they are asked, from the fields the store kept, so no store has to be prepared again for them.
 """
 
 import dataclasses
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,10 +18,15 @@ from typing import Any, Literal
 import numpy as np
 
 from flan_jax.data.encoding import Example, Maker
-from flan_jax.data.templates import OPTIONS, field_names
+from flan_jax.data.formats import draw
+from flan_jax.data.templates import OPTIONS, Template, field_names
 from flan_jax.evaluation.suite import Suite
 
+Kind = Literal['permuted', 'content_free', 'bare', 'shuffled']
 CONTENT_FREE = ('N/A', '[MASK]', '...')  # what stands in for every field, in the spirit of Zhao et al. 2021
+# Fields, literal braces and spaces by themselves; between them words with the marks that hang on them.
+_PART = re.compile(r'\{\w+\}|\{\{|\}\}|\s+|[^\s{}]+')
+_WORD = re.compile(r'\w')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Probe:
       suite: the changed prompts, under the task's name.
     """
 
-    kind: Literal['permuted', 'content_free']
+    kind: Kind
     suite: Suite
 
 
@@ -60,6 +71,50 @@ def content_free(asked: Suite, maker: Maker) -> Probe | None:
     return _probe('content_free', asked, maker=maker, rows=rows, only=frozenset(asked.templates))
 
 
+def bare(asked: Suite, maker: Maker) -> Probe | None:
+    """The same rows without instructions, see `formats.bare`; None of conversations, or if the suite has none already.
+
+    A score that stays where it was hangs on the surface of the rows, not on what is asked of them.
+    """
+    if maker.renderer.instructions(training=False) != 'natural':
+        return None
+    form = dataclasses.replace(maker.renderer.format, eval_instructions='none')
+    changed = dataclasses.replace(maker, renderer=dataclasses.replace(maker.renderer, format=form))
+    names = frozenset(t.name for t in maker.renderer.task.templates)
+    return _probe('bare', asked, maker=changed, rows=[*_fields(asked).items()], only=names)
+
+
+def shuffled(asked: Suite, maker: Maker) -> Probe | None:
+    """The same rows with the words of each instruction in another order; None if no template has two different ones."""
+    render = maker.renderer
+    if render.instructions(training=False) != 'natural':
+        return None
+    straight = [t for t in render.task.templates if not t.inverted and t.name in set(asked.templates)]
+    turned = {t.name: shuffled_words(t, render.seed, render.task.name) for t in straight}
+    only = frozenset(t.name for t in straight if turned[t.name].inputs != t.inputs)
+    templates = tuple(turned.get(t.name, t) for t in render.task.templates)
+    task = dataclasses.replace(render.task, templates=templates)
+    changed = dataclasses.replace(maker, renderer=dataclasses.replace(render, task=task))
+    return _probe('shuffled', asked, maker=changed, rows=[*_fields(asked).items()] if only else [], only=only)
+
+
+def shuffled_words(template: Template, *key: object) -> Template:
+    """The template with its own words in another order; fields, options, spaces and line breaks stay where they are.
+
+    >>> shuffled_words(Template('Is it true that {claim}, yes or no?'), 0).inputs
+    'yes or no? Is {claim}, it true that'
+    """
+    parts = _PART.findall(template.inputs)
+    places = [i for i, part in enumerate(parts) if _WORD.search(part) and not part.startswith('{')]
+    order = sorted(places, key=lambda i: draw(1 << 62, *key, template.name, 'words', i))
+    if [parts[i] for i in order] == [parts[i] for i in places]:  # by chance; of two words there is only one other order
+        order = order[1:] + order[:1]
+    new = list(parts)
+    for place, taken in zip(places, order, strict=True):
+        new[place] = parts[taken]
+    return dataclasses.replace(template, inputs=''.join(new))
+
+
 def _fields(asked: Suite) -> dict[int, dict[str, Any]]:
     """The fields of each source row; conversations are shown as they are and left out."""
     pairs = zip(asked.rows.tolist(), asked.metas, strict=True)
@@ -73,7 +128,7 @@ def _listing(asked: Suite, maker: Maker) -> frozenset[str]:
 
 
 def _probe(
-    kind: Literal['permuted', 'content_free'],
+    kind: Kind,
     asked: Suite,
     *,
     maker: Maker,

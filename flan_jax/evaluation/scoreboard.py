@@ -23,6 +23,15 @@ def percent(value: float | None) -> str:
     return f'{100 * value:.1f}' if is_number(value) else '–'
 
 
+def points(value: float) -> str:
+    """A difference in points of a per cent.
+
+    >>> points(0.0214), points(-0.3), points(0.0)
+    ('+2.1', '-30.0', '+0.0')
+    """
+    return f'{100 * value:+.1f}'
+
+
 def between(interval: Sequence[float] | None) -> str:
     """An interval in per cent, '' if there is none.
 
@@ -133,7 +142,7 @@ def clusters(scores: Mapping[str, Any]) -> Markup:
         value, interval, held_out = score_of(part), part.get('interval'), bool(part.get('held_out'))
         bar = svg.bar(value, colour=2 if held_out else 0, interval=interval, tick=part.get('chance'))
         cells += [
-            tag('div', name, tag('span', f' {part["tasks"]} tasks', class_='soft small') if 'tasks' in part else None),
+            tag('div', name, _tasks(part)),
             tag('div', Markup(bar)),
             tag('div', percent(value), ' ', tag('span', between(interval), class_='soft small')),
         ]
@@ -145,6 +154,12 @@ def clusters(scores: Mapping[str, Any]) -> Markup:
         class_='legend',
     )
     return tag('div', tag('h3', 'By cluster'), legend, tag('div', cells, class_='clusters'))
+
+
+def _tasks(part: Mapping[str, Any]) -> Markup | None:
+    if 'tasks' not in part:
+        return None
+    return tag('span', f' {part["tasks"]} task{"" if part["tasks"] == 1 else "s"}', class_='soft small')
 
 
 def _score(part: Mapping[str, Any]) -> Cell:
@@ -210,7 +225,7 @@ def _task_row(name: str, task: Mapping[str, Any]) -> list[Cell]:
     known = {t: v for t, (v, _) in values.items() if is_number(v)}
     spread = max(known.values()) - min(known.values()) if known else None
     best, worst = (max(known, key=known.get), min(known, key=known.get)) if known else (None, None)
-    extremes = tag('span', f'{worst} … {best}', class_='soft small') if len(known) > 1 else None
+    extremes = tag('span', f'{worst} … {best}', class_='soft small') if spread else None
     parts = {group: scored_part(task, group) for group in GROUPS}
     examples = sum(part.get('examples') or 0 for part in parts.values())
     normalised = next((part['normalised'] for part in parts.values() if is_number(part.get('normalised'))), None)

@@ -219,6 +219,8 @@ def _shown(
     training = split == 'train'
     if template is None and training:
         return renderer.train([(row_id, fields)])[0]
+    if template is None and renderer.instructions(training=False) != 'natural':
+        return renderer.evaluate([(row_id, fields)])[0]
     if template is None:
         straight = [i for i, t in enumerate(renderer.task.templates) if not t.inverted]
         template = straight[turn % len(straight)]

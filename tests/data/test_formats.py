@@ -8,11 +8,11 @@ from collections import Counter
 import pytest
 
 from flan_jax import errors
-from flan_jax.config import FormatConfig
-from flan_jax.data import encoding, formats, vocabulary
+from flan_jax.config import Config, FormatConfig, TrainingConfig
+from flan_jax.data import encoding, formats, request, templates, vocabulary
 from flan_jax.data.encoding import Encoder
 from flan_jax.data.formats import Renderer
-from flan_jax.data.task import Drop, GeneratedSource, Task
+from flan_jax.data.task import CONVERSATION, Drop, GeneratedSource, Task
 from flan_jax.data.templates import Template
 
 STRAIGHT = tuple(Template(f'{opening} {{text}}?\n{{options}}') for opening in ('red', 'green', 'is it blue', 'tell'))
@@ -304,3 +304,135 @@ def test_turned_around_and_reasoned_templates_come_in_the_share_asked_for(make):
     assert abs(counts['reasoned'] / (counts['reasoned'] + counts['bare']) - 0.75) < 0.03
     never = make(FormatConfig(inverted_share=0.0, rationale_share=0.0), task=task).renderer.train(rows)
     assert {one.template for one in never} == {2, 3}
+
+
+# ------------------------------------------------------------------------------------------------- instruction controls
+
+NLI = Template('Read "{premise}". Given {{this}}, does {hypothesis} hold for {premise}?\n{options}')
+REASONED = Template('{question}\nSay why.', '{rationale} The answer is {answer}.', rationale=True)
+
+
+@pytest.mark.parametrize(
+    ('template', 'none', 'name'),
+    [
+        (NLI, '{premise}\n{hypothesis}\n{options}', '[Task: a{{b}}] {premise}\n{hypothesis}\n{options}'),
+        (REASONED, '{question}', '[Task: a{{b}}] {question}'),
+        (Template('{asked} {question} {options}'), '{question}\n{options}', '[Task: a{{b}}] {question}\n{options}'),
+        (Template('{instruction}\n{options}'), '{instruction}\n{options}', '[Task: a{{b}}] {instruction}\n{options}'),
+        (Template('Write a poem.'), '', '[Task: a{{b}}]'),
+    ],
+)
+def test_a_bare_template_has_its_fields_once_and_in_order(template, none, name):
+    assert formats.bare(template) == dataclasses.replace(template, inputs=none)
+    assert formats.bare(template, task='a{b}') == dataclasses.replace(template, inputs=name)
+
+
+def test_the_controls_show_a_row_as_this_table_says(make):
+    """One training rendering and one prompt, whatever the row; the turned template is left out."""
+    expected = {
+        'natural': 'red dog 1?\nOptions:\n- yes\n- no\n',
+        'name': '[Task: toy] dog 1\nOptions:\n- yes\n- no\n',
+        'none': 'dog 1\nOptions:\n- yes\n- no\n',
+    }
+    for instructions, text in expected.items():
+        render = make(FormatConfig(instructions=instructions), template_draws=3).renderer
+        first = render.evaluate([row(1)])[0]
+        assert (first.context, first.target, first.template) == (text, 'no', 0)
+        if instructions != 'natural':
+            assert [one.context for one in render.train([row(1)])] == [text] and len(render.evaluate(ROWS)) == len(ROWS)
+            assert {one.template for one in render.train(ROWS)} == {0}
+    bare = make(FormatConfig(instructions='none', options_share=0.0)).renderer
+    assert bare.train([row(1)])[0].context == 'dog 1\n'
+    asked = make(FormatConfig(instructions='none', eval_instructions='natural')).renderer
+    assert len(asked.evaluate([row(1)])) == 4 and len(asked.train([row(1)])) == 1
+
+
+def test_exemplars_are_shown_as_the_query_is(make):
+    render = make(FormatConfig(instructions='name', eval_shots=1, shots=1, few_shot_share=1.0), exemplars=ROWS[:1])
+    shown = '[Task: toy] cat 0\nOptions:\n- yes\n- no\nyes\n\n[Task: toy] dog 1\nOptions:\n- yes\n- no\n'
+    assert render.renderer.evaluate([row(1)])[0].context == render.renderer.train([row(1)])[0].context == shown
+
+
+def test_reasoning_stays_and_its_share_decides_between_the_two_kinds(make):
+    task = dataclasses.replace(TASK, templates=(REASONED, Template('{question} Quick!')))
+    rows = [(i, {'question': f'{i}?', 'rationale': 'So.', 'answer': 'yes'}) for i in range(200)]
+    shown = make(FormatConfig(instructions='none'), task=task).renderer.train(rows)
+    assert {one.target for one in shown} == {'So. The answer is yes.'} and shown[3].context == '3?\n'
+    form = FormatConfig(instructions='none', rationale_share=0.5)
+    assert 60 < sum(one.target == 'yes' for one in make(form, task=task).renderer.train(rows)) < 140
+
+
+def test_a_conversation_is_shown_as_it_is_or_with_the_name_before_its_first_question(make):
+    task = dataclasses.replace(TASK, templates=(CONVERSATION,))
+    turns = ('system', 'Be kind.'), ('user', 'Hi'), ('assistant', 'Hello'), ('user', 'And?'), ('assistant', 'Well.')
+    fields = {'messages': [{'role': role, 'content': text} for role, text in turns], 'answer': 'Well.'}
+    for chat in (None, 'chatml'):
+        bare, named = (
+            make(FormatConfig(instructions=i, chat=chat), task=task).renderer.train([(0, fields)])[0].fields['messages']
+            for i in ('none', 'name')
+        )
+        assert bare == fields['messages']
+        assert [m['content'] for m in named] == ['Be kind.', '[Task: toy] Hi', 'Hello', 'And?', 'Well.']
+
+
+def test_controls_reach_the_tokens_with_and_without_a_chat_template(make):
+    for chat in (None, 'zephyr'):
+        maker = make(FormatConfig(instructions='none', chat=chat))
+        (example,) = maker.train([row(1)], Counter())
+        text = maker.vocabulary.decode(example.context)
+        assert 'dog 1' in text and not any(word in text for word in ('red', 'green', 'blue', 'tell', '?'))
+
+
+def made_up(task):
+    """Fields that every template of a task can be filled with."""
+    if task.templates[0].inputs == CONVERSATION.inputs:
+        turns = [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Hello'}]
+        return {'messages': turns, 'answer': 'Hello'}
+    return {name: f'<{name}>' for name in task.read_fields} | {'options': ['<answer>', '<other>']}
+
+
+def test_every_task_can_be_shown_without_its_words_and_with_its_name():
+    tasks = request.known(Config(training=TrainingConfig(steps=1)).data).tasks
+    assert len(tasks) > 300
+    for name, task in tasks.items():
+        for instructions in ('none', 'name'):
+            render = Renderer(task, FormatConfig(instructions=instructions), seed=0, decoder_only=False, held_out=2)
+            fields = made_up(task)
+            shown = [*render.evaluate([(0, fields)]), *(render.train([(0, fields)]) if 'train' in task.splits else [])]
+            first = next(t for t in task.templates if not t.inverted)
+            for one in shown:
+                front = f'[Task: {name}] ' if instructions == 'name' else ''
+                if 'messages' in fields:
+                    assert one.fields['messages'][0]['content'] == f'{front}Hi'
+                    continue
+                lines = one.context.removeprefix(front).split('\n')
+                words = {f'<{field}>' for field in templates.field_names(first.inputs)}
+                assert one.context.startswith(front) and set(lines) <= words | {
+                    '',
+                    'Options:',
+                    '- <answer>',
+                    '- <other>',
+                }
+
+
+def test_a_store_without_controls_keeps_its_name_and_one_with_them_gets_another():
+    form = FormatConfig()
+    plain = {k: v for k, v in dataclasses.asdict(form).items() if not k.endswith('instructions')}
+    assert formats.describe_format(form) == plain
+    assert formats.describe_format(dataclasses.replace(form, eval_instructions='none')) == plain
+    assert formats.describe_format(FormatConfig(instructions='none')) == plain | {'instructions': 'none'}
+
+    class Vocabulary:
+        fingerprint = 'v'
+
+    def digest(**changes):
+        config = Config(training=TrainingConfig(steps=1), format=FormatConfig(**changes))
+        return request.request(config, TASK, vocabulary=Vocabulary()).digest
+
+    found = [
+        digest(), digest(instructions='none'), digest(instructions='name'), digest(eval_instructions='none'),
+        digest(instructions='none', eval_instructions='natural'),
+    ]  # fmt: skip
+    assert len(set(found)) == 5
+    assert digest(eval_instructions='natural') == found[0]
+    assert digest(instructions='none', eval_instructions='none') == found[1]

@@ -1,5 +1,6 @@
 """What goes wrong in instruction tuning: found where it was put, and not where it was not."""
 
+import dataclasses
 import doctest
 import json
 import types
@@ -9,13 +10,17 @@ import pytest
 from suites_by_hand import chosen, ranked, said, scores, suite
 
 from flan_jax import errors
+from flan_jax.config import FormatConfig
+from flan_jax.data import encoding
 from flan_jax.data.encoding import Example
-from flan_jax.data.templates import Template
+from flan_jax.data.formats import Renderer
+from flan_jax.data.task import GeneratedSource, Task
+from flan_jax.data.templates import Template, fill
 from flan_jax.evaluation import analysis, budget, calibration, labels, likelihood, outcomes, probes, resampling
 from flan_jax.evaluation.probes import Probe
 
 
-@pytest.mark.parametrize('module', [budget, calibration, likelihood, resampling])
+@pytest.mark.parametrize('module', [budget, calibration, likelihood, probes, resampling])
 def test_the_docstrings_examples_hold(module):
     result = doctest.testmod(module)
     assert result.attempted and not result.failed
@@ -24,6 +29,25 @@ def test_the_docstrings_examples_hold(module):
 def of(asked, answers, probes_=()):
     found = outcomes.of(asked, answers)
     return analysis.of(found, [(probe, outcomes.of(probe.suite, given)) for probe, given in probes_])
+
+
+def test_a_budget_keeps_the_rows_it_found_and_only_ever_asks_fewer():
+    limit = budget.Budget(4.0, most=50)
+    for seconds in (40.0, 0.4):  # compilation, then what it takes
+        assert not limit.settled and limit.rows == budget.FIRST_ROWS
+        limit.took(seconds)
+    assert limit.settled and limit.rows == 18
+    asked = []
+    for seconds in (9.0, 3.0, 3.9, 0.1, 0.1):  # one late evaluation is a new shape's compilation
+        limit.took(seconds)
+        asked.append(limit.rows)
+    assert asked == [18] * 5
+    for seconds in (8.0, 8.0):
+        limit.took(seconds)
+    assert limit.rows == 8
+    free = budget.Budget(None, most=5)
+    free.took(1e9)
+    assert free.settled and free.rows == 5 and budget.Budget(1e-9, most=1).rows == 1
 
 
 def test_a_model_as_right_as_it_is_sure_has_no_calibration_error_and_a_boaster_has():
@@ -199,3 +223,101 @@ def test_content_free_prompts_show_nothing_but_the_options():
     assert [''.join(map(chr, p)) for p in probe.suite.prompts] == list(probes.CONTENT_FREE)
     assert all(m['options'] == ['a', 'b', 'c'] for m in probe.suite.metas)
     assert probes.content_free(suite(answers=['x']), Maker()) is None
+
+
+# ---------------------------------------------------------------------------------------------------------- instruction
+
+
+class Characters:
+    """A vocabulary of characters."""
+
+    eos_id, pad_id, prefix = 1, 0, ()
+
+    def encode(self, texts):
+        return [[ord(c) for c in text] for text in texts]
+
+
+def instructed(mode='generate', **form):
+    """A suite of two rows through two templates, its maker, and the suite's prompts as text."""
+    templates = (
+        Template('Please name the colour of {text} now\n{options}', name='long'),
+        Template('{text}?', name='short'),
+    )
+    task = Task(
+        name='t', cluster='c', source=GeneratedSource(lambda split, i: {}, {'train': 1}), fields=dict,
+        templates=(*templates, Template('Name what is {answer}.', '{text}', inverted=True)), mode=mode,
+    )  # fmt: skip
+    config = FormatConfig(**form)
+    encoder = encoding.Encoder(Characters(), config, encoding.Lengths(400, 40), True)
+    maker = encoding.Maker(Renderer(task, config, seed=0, decoder_only=True), encoder)
+    asked = suite(answers=['red', 'red', 'blue', 'blue'], templates=('long', 'short'), rows=[0, 0, 1, 1], mode=mode)
+    for meta, text in zip(asked.metas, ('rust', 'rust', 'sky', 'sky')):
+        meta |= {'fields': {'text': text, 'answer': meta['references'][0], 'options': ['red', 'blue']}}
+    return asked, maker
+
+
+def told(probe):
+    return [''.join(map(chr, prompt)) for prompt in probe.suite.prompts]
+
+
+def test_without_instruction_a_row_is_asked_once_and_by_its_fields_alone():
+    asked, maker = instructed()
+    probe = probes.bare(asked, maker)
+    assert told(probe) == [f'{text}\nOptions:\n- red\n- blue\n' for text in ('rust', 'sky')]
+    assert probe.suite.rows.tolist() == [0, 1] and [m['references'] for m in probe.suite.metas] == [['red'], ['blue']]
+
+
+def test_a_shuffled_instruction_has_the_same_words_in_another_order_and_the_row_in_its_place():
+    asked, maker = instructed()
+    probe = probes.shuffled(asked, maker)
+    assert set(probe.suite.templates) == {'long'} and probe.suite.rows.tolist() == [0, 1]  # 'short' has no words
+    plain = 'Please name the colour of rust now\nOptions:\n- red\n- blue\n'
+    (first, _), again = told(probe), told(probes.shuffled(asked, maker))
+    assert first != plain and sorted(first.split()) == sorted(plain.split()) and again[0] == first
+    assert first.split()[5] == 'rust' and first.endswith('\nOptions:\n- red\n- blue\n')
+
+
+@pytest.mark.parametrize('words', ['{a} {b}', 'one {a}', '', '{{one}} {a}'])
+def test_a_template_without_two_words_stays_as_it_is(words):
+    assert probes.shuffled_words(Template(words), 3).inputs == words
+
+
+def test_two_words_always_change_places_and_literal_braces_stay_balanced():
+    for key in range(20):
+        assert probes.shuffled_words(Template('one {a}\n two'), key).inputs == 'two {a}\n one'
+        words = probes.shuffled_words(Template('say {{so}} to {a}! Why, {b}?'), key).inputs
+        assert fill(words, {'a': 'A', 'b': 'B'}).count('{') == 1 and '{a}! ' in words
+
+
+def test_conversations_and_prompts_without_instructions_are_not_asked_again():
+    asked, maker = instructed(eval_instructions='none')
+    assert probes.bare(asked, maker) is None and probes.shuffled(asked, maker) is None
+    asked, maker = instructed()
+    for meta in asked.metas:
+        meta['fields'] |= {'messages': []}
+    assert probes.bare(asked, maker) is None and probes.shuffled(asked, maker) is None
+
+
+def test_a_score_that_hangs_on_the_instruction_falls_without_it_and_one_that_does_not_stays():
+    asked, maker = instructed()
+    bare, shuffled = probes.bare(asked, maker), probes.shuffled(asked, maker)
+    right = said(['red', 'red', 'blue', 'blue'])
+    deaf = of(asked, right, [(bare, said(['red', 'blue'])), (shuffled, said(['red', 'blue']))])['instruction']
+    assert deaf == {
+        kind: {'score': 1.0, 'probed': 1.0, 'change': 0.0, 'interval': [0.0, 0.0], 'same': 1.0}
+        for kind in ('bare', 'shuffled')
+    }
+    heard = of(asked, right, [(bare, said(['rust', 'blue']))])['instruction']['bare']
+    assert heard == {'score': 1.0, 'probed': 0.5, 'change': -0.5, 'interval': [-1.0, 0.0], 'same': 0.5}
+    corpus = dataclasses.replace(asked, metrics=('bleu',))
+    other = dataclasses.replace(bare, suite=dataclasses.replace(bare.suite, metrics=('bleu',)))
+    assert of(corpus, right, [(other, said(['red', 'blue']))])['instruction']['bare']['interval'] is None
+    assert 'instruction' not in of(asked, right)
+
+
+def test_wrong_answers_that_repeat_the_prompt_are_counted():
+    asked, _ = instructed()
+    asked = dataclasses.replace(asked, fields=('text', 'answer'))
+    assert of(asked, said(['rust', 'red', ' sky', 'sky?']))['copied'] == 0.5
+    asked.metas[0]['references'] = ['rust']
+    assert of(asked, said(['rust', 'red', 'blue', '']))['copied'] == 0.0

@@ -44,6 +44,21 @@ def test_answers_take_little_room(tmp_path):
     assert (tmp_path / predictions.FILE).stat().st_size < 20 * 10_000
 
 
+def test_runs_that_were_asked_in_different_ways_say_so(tmp_path):
+    asked = suite(answers=['x'] * 4)
+    folders = [run(tmp_path / name, [asked], [['x'] * 4]) for name in 'ab']
+    assert not comparison.compare(*folders).asked
+    for folder, shots in zip(folders, (0, 5)):
+        told = json.loads((folder / 'scores.json').read_text()) | {
+            'settings': {'eval_shots': shots, 'normalise': 'sum'}
+        }
+        (folder / 'scores.json').write_text(json.dumps(told))
+    found = comparison.compare(*folders)
+    assert found.asked == {'eval_shots': (0, 5)}
+    said_so = 'they were asked with another eval_shots: 0 and 5'
+    assert said_so in comparison_page.text(found) and said_so in comparison_page.page(found)
+
+
 def test_a_better_run_is_found_and_chance_is_not(tmp_path):
     draw = np.random.default_rng(0)
     rows = np.repeat(np.arange(40), 2)

@@ -75,6 +75,11 @@ def analysis(text):
             'labels': [text, 'no'], 'counts': [[8, 1, 1], [5, 5, 0]], 'true': [0.5, 0.5],
             'predicted': [0.65, 0.3, 0.05], 'bias': 0.177,
         },
+        'instruction': {
+            kind: {'score': 0.6, 'probed': 0.411, 'change': -0.189, 'interval': [-0.3, -0.077], 'same': 0.522}
+            for kind in ('bare', 'shuffled')
+        },
+        'copied': 0.033,
         'batch_calibrated': {'before': 0.65, 'after': 0.711},
         'content_free': {'labels': [text, 'no'], 'shares': [0.9, 0.1], 'before': 0.65, 'after': 0.722},
         'positions': {'right': [0.5, 0.5], 'chosen': [0.9, 0.1], 'bias': 0.4},
@@ -177,8 +182,8 @@ def test_a_whole_run_shows_every_part(tmp_path):
     assert not shown.count('p', 'missing')
     # Loss, accuracy, learning rate, gradient norm, tokens/s, scores; lengths in the analysis.
     assert shown.count('svg', 'chart') == 7
-    # Tasks, shots, six tables of the analysis, clusters and tasks of the mixture.
-    assert shown.count('svg', 'dots') == 3 and shown.count('table', 'sortable') == 10
+    # Tasks, shots, seven tables of the analysis, clusters and tasks of the mixture.
+    assert shown.count('svg', 'dots') == 3 and shown.count('table', 'sortable') == 11
     expected = [
         '80.0',
         '78.0–82.0',
@@ -186,6 +191,7 @@ def test_a_whole_run_shows_every_part(tmp_path):
         '2.2',
         '13.3',
         '5-shot',
+        '-30.0 … -7.7',
         '76.6',
         'snli',
         'one is rare',
