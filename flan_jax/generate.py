@@ -178,13 +178,15 @@ def written_by(
     stopped = set()
     shown = ''
 
-    def until(place: int, ids: list[int]) -> bool:
+    def tell(text: str) -> None:
         nonlocal shown
+        if show is not None and text.startswith(shown):
+            show(text[len(shown) :])
+            shown = text
+
+    def until(place: int, ids: list[int]) -> bool:
         if show is not None:
-            text = speaker.text(ids, stops)
-            if text.startswith(shown) and not text.endswith('\ufffd'):  # half a character waits for its other half
-                show(text[len(shown) :])
-                shown = text
+            tell(stops.certain(speaker.text(ids, stops)))
         if stops.reached(ids):
             stopped.add(place)
             return True
@@ -193,7 +195,9 @@ def written_by(
     watch = until if asking.stops or show is not None else None
     answers = speaker.generator(speaker.params, prompts, new=asking.new, how=how, until=watch)
     done = [place in stopped or ids[-1] in speaker.generator.ends for place, ids in enumerate(answers)]
-    return [(speaker.text(ids, stops), '' if ended else 'unfinished') for ids, ended in zip(answers, done, strict=True)]
+    texts = [speaker.text(ids, stops) for ids in answers]
+    tell(texts[-1])  # of the one answer that is shown: what waited to become a stop string, and did not
+    return [(text, '' if ended else 'unfinished') for text, ended in zip(texts, done, strict=True)]
 
 
 def searched(speaker: Any, prompts: Sequence[list[int]], *, asking: Asking) -> list[list[tuple[str, str]]]:

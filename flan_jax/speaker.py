@@ -65,7 +65,8 @@ class Speaker:
         Raises:
           ConfigError: the answer alone fills the context.
         """
-        head = len(self.vocabulary.prefix)
+        prefix = list(self.vocabulary.prefix)
+        head = len(prefix) if ids[: len(prefix)] == prefix else 0  # a chat template may begin without BOS
         room = self.context - (0 if self.encoder_decoder else new)
         if room <= head:
             raise errors.ConfigError(f'--new={new} leaves no room in a context of {self.context} tokens; ask for fewer')

@@ -1,5 +1,7 @@
 """Trains a config: `python -m flan_jax.train --config=configs/X.py [--config.KNOB=VALUE ...]`."""
 
+import json
+import pathlib
 from collections.abc import Sequence
 
 
@@ -11,10 +13,11 @@ def main(argv: Sequence[str]) -> None:
     from flan_jax import run  # deferred: JAX takes two seconds that --help should not
     from flan_jax.config import resolve
 
-    run.train(resolve(flags.FLAGS.config))
+    given = flags.FLAGS
+    run.train(resolve(json.loads(pathlib.Path(given.resolved).read_text()) if given.resolved else given.config))
 
 
 if __name__ == '__main__':
     from flan_jax import command
 
-    command.run(main)
+    command.run(main, resolved=True)

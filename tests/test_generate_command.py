@@ -122,19 +122,48 @@ def test_a_stop_string_that_no_text_holds_is_refused(wrong, message):
         StopStrings((wrong,), Letters().decode)
 
 
-def test_half_a_character_is_shown_when_it_is_whole(capsys):
-    def decode(ids):
-        return bytes(ids).decode(errors='replace')
+class Bytes:
+    """Says a text byte by byte, and ends unless it is told to before."""
 
-    class Bytes:
-        ends = (END,)
+    ends = (END,)
 
-        def __call__(self, params, prompts, *, new, how, until):
-            text = 'né漢'.encode()
-            assert not any(until(0, list(text[: n + 1])) for n in range(len(text)))
-            return [[*text, END]]
+    def __init__(self, text):
+        self.text = text.encode()
 
-    speaker = Speaker(Bytes(), None, types.SimpleNamespace(decode=decode), None, '', context=16, encoder_decoder=False)
-    shown = []
-    generate.written_by(speaker, [[1]], asking=generate.Asking(Sampling()), how=Sampling(), show=shown.append)
-    assert [piece for piece in shown if piece] == ['n', 'é', '漢']
+    def __call__(self, params, prompts, *, new, how, until):
+        ids = []
+        for byte in [*self.text, END]:
+            ids.append(byte)
+            if until(0, ids):
+                break
+        return [ids]
+
+
+def said(text: str, *stops: str) -> tuple[list[str], tuple[str, str]]:
+    """What is shown of a text written in bytes, piece by piece, and the answer with its flag."""
+    words = types.SimpleNamespace(decode=lambda ids: bytes(ids).decode(errors='replace'))
+    speaker = Speaker(Bytes(text), None, words, None, '', context=16, encoder_decoder=False)
+    shown, asking = [], generate.Asking(Sampling(), stops=stops)
+    (answer,) = generate.written_by(speaker, [[1]], asking=asking, how=Sampling(), show=shown.append)
+    return [piece for piece in shown if piece], answer
+
+
+def test_half_a_character_is_shown_when_it_is_whole():
+    assert said('né漢') == (['n', 'é', '漢'], ('né漢', ''))
+
+
+def test_a_stop_string_of_characters_in_pieces_ends_an_answer_at_its_last_byte():
+    assert said('né漢字!', '漢') == (['n', 'é'], ('né', ''))
+    assert said('né漢字!', 'é漢') == (['n'], ('n', ''))
+
+
+def test_nothing_of_a_stop_string_is_shown_and_what_only_began_as_one_is():
+    assert said('one\nQ: two', '\nQ:') == (['o', 'n', 'e'], ('one', ''))
+    assert said('a\nb\nQ', '\nQ:') == (['a', '\nb', '\nQ'], ('a\nb\nQ', ''))
+
+
+def test_what_is_cut_is_counted_behind_bos_if_the_prompt_begins_with_it(speaker):
+    words = types.SimpleNamespace(prefix=[1])
+    asked = Speaker(None, None, words, None, '', context=8, encoder_decoder=False)
+    assert asked.fitted([1, 2, 3, 4, 5, 6], 4) == ([1, 4, 5, 6], 2)
+    assert asked.fitted([2, 3, 4, 5, 6], 4) == ([3, 4, 5, 6], 1)

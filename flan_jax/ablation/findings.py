@@ -50,7 +50,7 @@ class Fit:
       kind: 'constant', 'log_linear' (a + b log x), 'power' (a - b x^-c), 'saturating' (a - b exp(-x / c)).
       parameters: with bootstrap intervals.
       held_out_error: root mean square error at points left out in turn.
-      chosen: whether it has the least.
+      chosen: preferred: a trend beyond chance, the simplest within one standard error of the least held-out error.
       line: x, mean, low, high of the fitted curve.
     """
 

@@ -68,7 +68,7 @@ def line(curve: Curve, axes: Any, *, singles: Mapping[str, float], look: int) ->
             # Beside the mean, so that its bar hides none.
             beside = matplotlib.transforms.offset_copy(axes.transData, fig=axes.figure, x=6, units='points')
             axes.plot([x] * len(own), own, color=colour, transform=beside, **_FAINT)
-        _mean(axes, x, point.estimate, look=look)
+        _mean(axes, x, estimate=point.estimate, look=look)
     if curve.pays_until is not None and min(places) <= curve.pays_until.mean <= max(places):
         axes.axvline(curve.pays_until.mean, color=SOFT, linewidth=1.0, linestyle=':')
     axes.grid(False, axis='x')
@@ -243,7 +243,7 @@ def _base(curve: Curve, draw: Callable[..., Any]) -> None:
         draw(100 * curve.base.mean, color=INK, linewidth=1.1, linestyle=(0, (4, 3)))
 
 
-def _mean(axes: Any, x: float, estimate: Estimate, *, look: int) -> None:
+def _mean(axes: Any, x: float, *, estimate: Estimate, look: int) -> None:
     axes.errorbar(
         [x], [100 * estimate.mean], yerr=_ends(estimate), color=SERIES[look], marker=_MARKS[look], markersize=5,
         linewidth=1.3, capsize=2.5,

@@ -25,6 +25,7 @@ from flan_jax.decoding import past as past_lib
 from flan_jax.decoding import prompt_batches
 from flan_jax.decoding.past import Past
 from flan_jax.decoding.score import Ids
+from flan_jax.decoding.weights import narrowed
 from flan_jax.parallel import distributed
 
 _NEVER = -1e9  # a score nothing real has
@@ -192,6 +193,7 @@ class BeamSearch:
                 f'beams={self.beams} with {len(self.ends)} end ids need {needed} tokens to choose from, and the model '
                 f'has {model.vocab_size}; take fewer'
             )
+        params = narrowed(params, self.graph)
         out: list[list[Hypothesis]] = [[] for _ in prompts]
         groups = prompt_batches.groups_of(self.mesh)
         tokens = self.batch_tokens // self.beams

@@ -1,7 +1,11 @@
-"""Generation with a static key/value cache: the most likely tokens, or drawn ones."""
+"""Generation with a static key/value cache: the most likely tokens, or drawn ones.
 
+Prompts wait in a queue, longest first. They are answered in the slots of one cache; when some slots are done, the next
+prompts are read into them while the other answers wait, so that one long answer holds up nobody but itself.
+"""
+
+import collections
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,108 +13,44 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int
 
 from flan_jax import errors
-from flan_jax.decoding import past as past_lib
-from flan_jax.decoding import prompt_batches, sampling
-from flan_jax.decoding.past import Past
-from flan_jax.decoding.prompt_batches import PromptBatch
+from flan_jax.decoding import prompt_batches, sampling, slots
+from flan_jax.decoding.prompt_batches import Queue
 from flan_jax.decoding.sampling import GREEDY, Sampling, SamplingRows
-from flan_jax.decoding.score import Ids
+from flan_jax.decoding.score import Ids, bucket
+from flan_jax.decoding.slots import Writing
+from flan_jax.decoding.weights import narrowed
 from flan_jax.parallel import distributed
 
 LOOK_EVERY = 8  # tokens written between looks of `until`
+REFILLED_SHARE = 8  # a slot in so many is done when others begin: fewer wait less, and interrupt the others more often
 
 Until = Callable[[int, list[int]], bool]
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass, data_fields=['step', 'last', 'done', 'out', 'seen', 'past'], meta_fields=[]
-)
 @dataclasses.dataclass(frozen=True)
-class _Writing:
-    """Answers being written: `step` tokens are in `out` [B N]; 0 after a row is `done` [B 1].
+class Asked:
+    """What is to be answered; see `Generator.__call__`."""
 
-    `seen` are the tokens of each row's text, bool[B V], where anything but the likeliest token may be chosen.
+    prompts: Sequence[Ids]
+    how: Sequence[Sampling]
+    new: int
+    until: Until | None = None
+    progress: Callable[[int], None] = lambda n: None
+
+
+@dataclasses.dataclass
+class Work:
+    """What answers took.
+
+    Attributes:
+      steps: times that every slot was given a token.
+      reads: times that prompts were read.
     """
 
-    step: Array
-    last: Array
-    done: Array
-    out: Array
-    seen: Array | None
-    past: Past
-
-
-def _is_end(tokens: Int[Array, 'B 1'], ends: tuple[int, ...]) -> Array:
-    return functools.reduce(jnp.logical_or, [tokens == end for end in ends], jnp.zeros_like(tokens, bool))
-
-
-def _choose(logits: Float[Array, 'B V'], how: SamplingRows | None, *, seen: Array | None, step: Array) -> Array:
-    if how is None:
-        return jnp.argmax(logits, axis=-1, keepdims=True).astype(jnp.int32)
-    return sampling.choose(logits, how, seen=seen, step=step)
-
-
-def _with(seen: Array | None, tokens: Int[Array, 'B 1']) -> Array | None:
-    return None if seen is None else seen.at[jnp.arange(tokens.shape[0])[:, None], tokens].set(True)
-
-
-@functools.partial(jax.jit, static_argnames=('graph', 'new', 'ends'))
-def _begin(
-    params: Any,
-    asked: tuple[Int[Array, 'B T'], Int[Array, 'B 1']],
-    *,
-    how: SamplingRows | None,
-    graph: Any,
-    new: int,
-    ends: tuple[int, ...],
-) -> _Writing:
-    """Prompts (tokens and lengths) read, the first token of every answer chosen."""
-    model = nnx.merge(graph, params)
-    tokens, lengths = asked
-    batch, width = tokens.shape
-    hidden, past = past_lib.read(model, tokens, lengths=lengths, new=new)
-    logits = model.next_logits(hidden)[:, 0]
-    seen = None if how is None else jnp.zeros(logits.shape, bool)
-    if how is not None and not model.config.encoder_decoder:
-        inside = jnp.arange(width)[None] < lengths
-        seen = seen.at[jnp.arange(batch)[:, None], tokens].max(inside)
-    first = _choose(logits, how, seen=seen, step=jnp.zeros((), jnp.int32))
-    # An empty row (a batch's filling) is done before it begins.
-    first = jnp.where(lengths == 0, 0, first)
-    done = _is_end(first, ends) | (lengths == 0)
-    out = jnp.zeros((batch, new), jnp.int32).at[:, :1].set(first)
-    return _Writing(jnp.ones((), jnp.int32), first, done, out, _with(seen, first), past)
-
-
-@functools.partial(jax.jit, static_argnames=('graph', 'ends'), donate_argnames=('writing',))
-def _go_on(
-    params: Any,
-    writing: _Writing,
-    *,
-    how: SamplingRows | None,
-    stop: tuple[Int[Array, ''], Int[Array, 'B 1']],
-    graph: Any,
-    ends: tuple[int, ...],
-) -> _Writing:
-    """More tokens, until there are as many as `stop` says, or every row is done; it also names rows to end now."""
-    model = nnx.merge(graph, params)
-    most, ended = stop
-    writing = dataclasses.replace(writing, done=writing.done | (ended > 0))
-
-    def unfinished(w: _Writing):
-        return (w.step < most) & ~jnp.all(w.done)
-
-    def body(w: _Writing) -> _Writing:
-        hidden, past = past_lib.write(model, w.last, past=w.past, step=w.step)
-        token = _choose(model.next_logits(hidden)[:, 0], how, seen=w.seen, step=w.step)
-        token = jnp.where(w.done, 0, token)
-        out = jax.lax.dynamic_update_slice_in_dim(w.out, token, w.step, axis=1)
-        return _Writing(w.step + 1, token, w.done | _is_end(token, ends), out, _with(w.seen, token), past)
-
-    return jax.lax.while_loop(unfinished, body, writing)
+    steps: int = 0
+    reads: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,52 +98,107 @@ class Generator:
         each = [how] * len(prompts) if isinstance(how, Sampling) else list(how)
         if len(each) != len(prompts):
             raise errors.DataError(f'{len(prompts)} prompts and {len(each)} samplings; give one, or one a prompt')
-        _check_room(nnx.merge(self.graph, params).config, prompts, new=new)
-        answers: list[list[int]] = [[] for _ in prompts]
-        groups = prompt_batches.groups_of(self.mesh)
-        for batch in prompt_batches.batches(prompts, groups=groups, batch_tokens=self.batch_tokens, new=new):
-            written = self._write(params, batch, new=new, how=[each[i] for i in batch.indices], until=until)
-            for i, ids in zip(batch.indices, written, strict=True):
-                answers[i] = ids
-            progress(len(batch.indices))
-        return answers
+        return self.write(params, Asked(prompts, each, new, until, progress))[0]
 
-    def _write(
-        self, params: Any, batch: PromptBatch, *, new: int, how: Sequence[Sampling], until: Until | None
-    ) -> list[list[int]]:
-        def put(x: np.ndarray) -> jax.Array:
-            return prompt_batches.put(x, self.mesh)
+    def write(self, params: Any, asked: Asked) -> tuple[list[list[int]], Work]:
+        """The answers, and what they took."""
+        _check_room(nnx.merge(self.graph, params).config, asked.prompts, new=asked.new)
+        answers: list[list[int]] = [[] for _ in asked.prompts]
+        params = narrowed(params, self.graph)
+        work, groups = Work(), prompt_batches.groups_of(self.mesh)
+        for queue in prompt_batches.queues(asked.prompts, groups=groups, batch_tokens=self.batch_tokens, new=asked.new):
+            _Serving(self, params, asked=asked, queue=queue, answers=answers).run(work)
+        return answers, work
 
-        count = len(batch.tokens)
-        # Programs that draw take twice as long to compile; most batches, evaluation's, draw nothing.
-        plain = all(dataclasses.replace(one, seed=0, sample=0) == GREEDY for one in how)
-        rows = None if plain else jax.tree.map(put, sampling.rows(how, count))
-        asked = put(batch.tokens), put(batch.lengths)
-        writing = _begin(params, asked, how=rows, graph=self.graph, new=new, ends=self.ends)
-        written: list[list[int]] = [[] for _ in batch.indices]
-        open_ = np.ones(len(written), bool)
-        step = 0
-        while True:
-            most = new if until is None else min(step + LOOK_EVERY, new)
-            ended = np.zeros((count, 1), np.int32)
-            ended[: len(written), 0] = ~open_
-            stop = jnp.asarray(most, jnp.int32), put(ended)
-            writing = _go_on(params, writing, how=rows, stop=stop, graph=self.graph, ends=self.ends)
-            out = distributed.everywhere(writing.out)
-            for row in np.flatnonzero(open_):
-                open_[row] = self._take(written[row], out[row, step:most], index=batch.indices[row], until=until)
-            step = most
-            if step == new or not open_.any():
-                return written
 
-    def _take(self, answer: list[int], ids: np.ndarray, *, index: int, until: Until | None) -> bool:
-        """Adds what was written to an answer, up to its end; whether it goes on."""
-        for token in ids.tolist():
-            answer.append(token)
-            told = until is not None and until(index, answer)
-            if told or token in self.ends:
+class _Serving:
+    """A queue being answered: who is in which slot, and who waits."""
+
+    def __init__(self, generator: Generator, params: Any, *, asked: Asked, queue: Queue, answers: list[list[int]]):
+        self.generator, self.params, self.asked, self.answers = generator, params, asked, answers
+        self.width, self.groups = queue.width, prompt_batches.groups_of(generator.mesh)
+        self.slots: list[int | None] = [*queue.indices[: queue.slots]]
+        self.slots += [None] * (queue.slots - len(self.slots))
+        self.waiting = collections.deque(queue.indices[queue.slots :])
+        self.share = max(queue.slots // self.groups // REFILLED_SHARE, 1)  # slots of a group filled at once
+        # Programs that draw take twice as long to compile; most queues, evaluation's, draw nothing.
+        self.draws = any(dataclasses.replace(asked.how[i], seed=0, sample=0) != GREEDY for i in queue.indices)
+
+    def run(self, work: Work) -> None:
+        """Answers everybody."""
+        read = prompt_batches.filled(self.asked.prompts, self.slots, width=self.width)
+        writing = slots.begin(
+            self.params, (self._put(read.tokens), self._put(read.lengths)), how=self._how(self.slots),
+            new=self.asked.new, **self._model(),
+        )  # fmt: skip
+        work.reads += 1
+        while self.waiting or self.slots.count(None) < len(self.slots):
+            while self.waiting and self.slots.count(None) >= self._enough():
+                writing = self._refill(writing)
+                work.reads += 1
+            writing, steps = self._go_on(writing)
+            work.steps += steps
+
+    def _refill(self, writing: Writing) -> Writing:
+        size = len(self.slots) // self.groups
+        at = np.full((self.groups, self.share), size, np.int32)  # beyond the group: nobody
+        begun: list[int | None] = [None] * at.size
+        for group in range(self.groups):
+            free = [slot for slot in range(size) if self.slots[group * size + slot] is None]
+            for place, slot in enumerate(free[: min(self.share, len(self.waiting))]):
+                at[group, place] = slot
+                begun[group * self.share + place] = self.slots[group * size + slot] = self.waiting.popleft()
+        width = bucket(max(len(self.asked.prompts[i]) for i in begun if i is not None), smallest=16)
+        read = prompt_batches.filled(self.asked.prompts, begun, width=width)
+        asked = self._put(read.tokens), self._put(read.lengths), self._put(at)
+        return slots.refill(self.params, writing, asked=asked, how=self._how(begun), **self._model())
+
+    def _go_on(self, writing: Writing) -> tuple[Writing, int]:
+        until, count = self.asked.until, len(self.slots)
+        ended = np.array([[i is None] for i in self.slots], np.int32)
+        most = self.asked.new if until is None else LOOK_EVERY
+        enough = self._enough() if self.waiting else count
+        stop = jnp.asarray(most, jnp.int32), jnp.asarray(enough, jnp.int32), self._put(ended)
+        writing, steps, told = slots.go_on(
+            self.params, writing, how=self._how(self.slots), stop=stop, **self._model()
+        )  # fmt: skip
+        told = distributed.everywhere(told)
+        for slot, i in enumerate(self.slots):
+            if i is None:
+                continue
+            written, done = told[slot, :2].tolist()
+            fresh = told[slot, 2 + len(self.answers[i]) : 2 + written].tolist()
+            if not self._take(i, fresh) or done:
+                self.slots[slot] = None
+        self.asked.progress(self.slots.count(None) - int(ended.sum()))
+        return writing, int(steps)
+
+    def _take(self, index: int, fresh: list[int]) -> bool:
+        """Adds what was written to an answer; whether it goes on, if `until` is asked."""
+        if self.asked.until is None:
+            self.answers[index] += fresh
+            return True
+        for token in fresh:
+            self.answers[index].append(token)
+            if self.asked.until(index, self.answers[index]):
                 return False
         return True
+
+    def _enough(self) -> int:
+        """Slots that are free when others begin."""
+        return min(self.share * self.groups, len(self.waiting))
+
+    def _how(self, rows: Sequence[int | None]) -> SamplingRows | None:
+        if not self.draws:
+            return None
+        each = [GREEDY if i is None else self.asked.how[i] for i in rows]
+        return jax.tree.map(self._put, sampling.rows(each, len(each)))
+
+    def _put(self, x: np.ndarray) -> jax.Array:
+        return prompt_batches.put(x, self.generator.mesh)
+
+    def _model(self) -> dict[str, Any]:
+        return {'graph': self.generator.graph, 'ends': self.generator.ends}
 
 
 def _check_room(config: Any, prompts: Sequence[Ids], *, new: int) -> None:

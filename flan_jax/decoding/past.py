@@ -44,6 +44,38 @@ class Past:
         segments = None if self.encoder_segments is None else change(self.encoder_segments, 0)
         return Past(cache, change(self.ends, 0), cross, segments)
 
+    def replaced(self, fresh: 'Past', slots: Int[Array, 'G R']) -> 'Past':
+        """With `fresh` in the slots (see `replaced`); what of it is narrower leaves the rest of a row as it was."""
+        if self.encoder_segments is not None:
+            wide = self.encoder_segments.shape[1] - fresh.encoder_segments.shape[1]
+            fresh = dataclasses.replace(fresh, encoder_segments=jnp.pad(fresh.encoder_segments, ((0, 0), (0, wide))))
+        rows: list[Array] = []
+        fresh.rows(lambda array, _: rows.append(array) or array)
+        waiting = iter(rows)  # in the order `rows` visits them
+        return self.rows(lambda old, axis: replaced(old, next(waiting), slots=slots, axis=axis))
+
+
+def replaced(old: Array, fresh: Array, *, slots: Int[Array, 'G R'], axis: int) -> Array:
+    """`old` with rows of `fresh` in its place, group by group, so that none of `old` leaves its devices.
+
+    >>> old, fresh = jnp.zeros((4, 2), int), jnp.array([[1, 1], [2, 2]])
+    >>> replaced(old, fresh, slots=jnp.array([[1], [2]]), axis=0).tolist()
+    [[0, 0], [1, 1], [0, 0], [0, 0]]
+
+    Args:
+      old: rows along `axis`, as many for each of the G groups.
+      fresh: the same, R rows a group; along the next axis it may be shorter and takes the beginning.
+      slots: of the fresh rows, counted in their group; one beyond the group's rows is left out.
+      axis: of the rows.
+    """
+    groups = slots.shape[0]
+    whole = old.reshape(*old.shape[:axis], groups, -1, *old.shape[axis + 1 :])
+    parts = fresh.reshape(*fresh.shape[:axis], groups, -1, *fresh.shape[axis + 1 :])
+    at = (slice(None),) * axis + (jnp.arange(groups)[:, None], slots)
+    if fresh.ndim > axis + 1:
+        at += (slice(0, fresh.shape[axis + 1]),)
+    return whole.at[at].set(parts, mode='drop').reshape(old.shape)
+
 
 def read(
     model: Any, tokens: Int[Array, 'B T'], *, lengths: Int[Array, 'B 1'], new: int
@@ -65,7 +97,7 @@ def read(
 
 
 def write(
-    model: Any, tokens: Int[Array, 'B 1'], *, past: Past, step: Int[Array, '']
+    model: Any, tokens: Int[Array, 'B 1'], *, past: Past, step: Int[Array, ''] | Int[Array, 'B 1']
 ) -> tuple[Float[Array, 'B 1 D'], Past]:
     """The token `step` places after each row's end (an encoder-decoder's start id is 0 places after it)."""
     at = past.ends + step

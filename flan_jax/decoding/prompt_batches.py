@@ -38,21 +38,71 @@ def batches(prompts: Sequence[Ids], *, groups: int, batch_tokens: int, new: int)
     Raises:
       DataError: a prompt is empty.
     """
-    for i, prompt in enumerate(prompts):
-        if not len(prompt):
-            raise errors.DataError(f'prompt {i} is empty; an answer needs a token to follow')
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    needed = -(-len(order) // groups)
-    most = bucket(needed, smallest=2) if needed > 1 else 1
+    order = _longest_first(prompts)
+    most = _most_rows(order, groups)
     while order:
         width = bucket(len(prompts[order[0]]), smallest=16)
         rows = min(max(batch_tokens // (width + new) // groups, 1), most) * groups
         indices, order = order[:rows], order[rows:]
-        tokens, lengths = np.zeros((rows, width), np.int32), np.zeros((rows, 1), np.int32)
-        for row, i in enumerate(indices):
+        yield filled(prompts, [*indices, *[None] * (rows - len(indices))], width=width)
+
+
+@dataclasses.dataclass(frozen=True)
+class Queue:
+    """Prompts that are answered one after another in the slots of one cache.
+
+    Attributes:
+      indices: of the prompts, longest first.
+      slots: rows of the cache.
+      width: tokens of a prompt that a slot has room for.
+    """
+
+    indices: tuple[int, ...]
+    slots: int
+    width: int
+
+
+def queues(prompts: Sequence[Ids], *, groups: int, batch_tokens: int, new: int) -> Iterator[Queue]:
+    """Queues whose slots divide over `groups` and hold about `batch_tokens` tokens with answers of `new`.
+
+    A slot is as long as the queue's first prompt needs; prompts that need half of it or less wait for another queue.
+
+    >>> [(q.indices, q.slots, q.width) for q in queues([[5], [6] * 60, [7] * 30], groups=1, batch_tokens=90, new=8)]
+    [((1, 2), 1, 64), ((0,), 1, 16)]
+
+    Raises:
+      DataError: a prompt is empty.
+    """
+    order = _longest_first(prompts)
+    while order:
+        width = bucket(len(prompts[order[0]]), smallest=16)
+        taken = [i for i in order if 2 * (bucket(len(prompts[i]), smallest=16) + new) > width + new]
+        slots = min(max(batch_tokens // (width + new) // groups, 1), _most_rows(taken, groups)) * groups
+        order = order[len(taken) :]
+        yield Queue(tuple(taken), slots, width)
+
+
+def _longest_first(prompts: Sequence[Ids]) -> list[int]:
+    for i, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise errors.DataError(f'prompt {i} is empty; an answer needs a token to follow')
+    return sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+
+
+def _most_rows(indices: Sequence[int], groups: int) -> int:
+    """Rows of a group that so few prompts can fill, of few different numbers."""
+    needed = -(-len(indices) // groups)
+    return bucket(needed, smallest=2) if needed > 1 else 1
+
+
+def filled(prompts: Sequence[Ids], rows: Sequence[int | None], *, width: int) -> PromptBatch:
+    """A row for each of the given prompts, an empty one for None."""
+    tokens, lengths = np.zeros((len(rows), width), np.int32), np.zeros((len(rows), 1), np.int32)
+    for row, i in enumerate(rows):
+        if i is not None:
             tokens[row, : len(prompts[i])] = prompts[i]
             lengths[row] = len(prompts[i])
-        yield PromptBatch(tuple(indices), tokens, lengths)
+    return PromptBatch(tuple(i for i in rows if i is not None), tokens, lengths)
 
 
 def groups_of(mesh: jax.sharding.Mesh) -> int:

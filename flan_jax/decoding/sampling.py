@@ -81,7 +81,7 @@ def rows(each: Sequence[Sampling], count: int) -> SamplingRows:
 
 
 def choose(
-    logits: Float[Array, 'B V'], how: SamplingRows, *, seen: Bool[Array, 'B V'], step: Int[Array, '']
+    logits: Float[Array, 'B V'], how: SamplingRows, *, seen: Bool[Array, 'B V'], step: Int[Array, 'B 1']
 ) -> Int[Array, 'B 1']:
     """The next token of every row.
 
@@ -89,7 +89,7 @@ def choose(
       logits: f32.
       how: of the rows.
       seen: tokens that are in the row's text already.
-      step: place in the answer, from 0.
+      step: places in the answers, from 0.
     """
     logits = jax.lax.cond(
         jnp.any(how.repetition_penalty != 1),
@@ -101,11 +101,11 @@ def choose(
     def drawn() -> Array:
         keep = kept(logits, how)
 
-        def one(seed, sample, row):
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), sample), step)
+        def one(seed, sample, place, row):
+            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), sample), place)
             return jax.random.categorical(key, row)
 
-        tokens = jax.vmap(one)(how.seed[:, 0], how.sample[:, 0], keep)
+        tokens = jax.vmap(one)(how.seed[:, 0], how.sample[:, 0], step[:, 0], keep)
         return jnp.where(how.temperature > 0, tokens[:, None].astype(jnp.int32), best)
 
     # Sorting a vocabulary takes longer than a small model's step; a batch that draws nothing does not pay for it.

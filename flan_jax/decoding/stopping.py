@@ -49,3 +49,13 @@ class StopStrings:
         """
         places = [at for s in self.strings if (at := text.find(s)) >= 0]
         return text[: min(places)] if places else text
+
+    def certain(self, text: str) -> str:
+        """What of an unfinished text stays whatever follows: without half a character or the beginning of a stop.
+
+        >>> StopStrings(('\\n\\n', 'Q:'), str).certain('Paris.\\nQ')
+        'Paris.\\n'
+        """
+        text = self.cut(text).rstrip(_BROKEN)
+        ends = (n for s in self.strings for n in range(len(s) - 1, 0, -1) if text.endswith(s[:n]))
+        return text[: len(text) - max(ends, default=0)]

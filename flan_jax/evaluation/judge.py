@@ -8,6 +8,7 @@ import numpy as np
 
 from flan_jax import errors
 from flan_jax.config import EvaluationConfig
+from flan_jax.data import chat as chat_lib
 from flan_jax.data.vocabulary import Vocabulary
 from flan_jax.decoding.generate import Generator
 from flan_jax.decoding.score import Request, Scorer
@@ -27,6 +28,7 @@ class Judge:
       config: evaluation settings.
       context: tokens of a training row, one number a side; None: no limit is known.
       ends: ids that end a generated answer; None: EOS alone.
+      chat: the template of the prompts; None: they are plain text.
     """
 
     generator: Generator
@@ -35,6 +37,7 @@ class Judge:
     config: EvaluationConfig
     context: tuple[int, ...] | None = None
     ends: tuple[int, ...] | None = None
+    chat: chat_lib.Chat | None = None
 
     def ask(
         self, params: Any, suites: Sequence[Suite], *, progress: Callable[[int], None] = lambda n: None
@@ -65,6 +68,7 @@ class Judge:
             names, ids = suites[i].metas[j]['options'], suites[i].options[j]
             compared = self._compared(sums, ids, names=names, alone=alone)
             flag = self._flag(suites[i].prompts[j], sums, ids=ids, names=names)
+            flag = NOT_A_NUMBER if np.isnan(compared).any() else flag
             out[i].sums[j], out[i].compared[j], out[i].flags[j] = sums, compared, flag
             out[i].texts[j] = '' if flag == NOT_A_NUMBER else names[int(np.argmax(compared))]
         return out
@@ -80,17 +84,27 @@ class Judge:
             case 'byte':
                 return sums / np.array([max(len(name.encode()), 1) for name in names])
             case 'pmi':
-                return sums - np.array([alone[tuple(map(int, option))] for option in options])
+                without = np.array([alone[tuple(map(int, option))] for option in options])
+                # What cannot be cannot be chosen, however unlikely it is without its question, too.
+                return np.subtract(sums, without, out=sums.copy(), where=~np.isneginf(sums))
 
     def _unconditional(self, params: Any, suites: Sequence[Suite]) -> dict[tuple, float]:
         """Log-likelihood of every distinct option after the unconditional prompt (Holtzman et al. 2021)."""
-        prompt = [*self.vocabulary.prefix, *self.vocabulary.encode([self.config.unconditional_prompt])[0]]
+        prompt = self._asked_nothing()
         found = {tuple(map(int, o)): None for s in suites if s.mode == 'rank' for options in s.options for o in options}
         distinct = list(found)
         parts = [distinct[i : i + _AT_ONCE] for i in range(0, len(distinct), _AT_ONCE)]
-        requests = [Request(prompt or [self.vocabulary.pad_id], tuple(part)) for part in parts]
+        requests = [Request(prompt, tuple(part)) for part in parts]
         sums = self.scorer(params, requests, progress=lambda n: None)
         return {option: float(value) for part, of in zip(parts, sums) for option, value in zip(part, of, strict=True)}
+
+    def _asked_nothing(self) -> list[int]:
+        """The unconditional prompt, in the form that prompts have: in a chat it is what the user says."""
+        text = self.config.unconditional_prompt
+        if self.chat is not None:
+            messages = [{'role': 'user', 'content': text}]
+            return chat_lib.prompt(self.chat, {'messages': messages}, vocabulary=self.vocabulary)
+        return [*self.vocabulary.prefix, *self.vocabulary.encode([text])[0]] or [self.vocabulary.pad_id]
 
     def _flag(
         self, prompt: Sequence[int], sums: np.ndarray, *, ids: Sequence[Sequence[int]], names: Sequence[str]

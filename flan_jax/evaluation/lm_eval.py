@@ -77,14 +77,15 @@ class LMEvalModel:
         return self.chat.template if chat_template and self.chat is not None else ''
 
     def apply_chat_template(self, chat_history: Sequence[Mapping[str, Any]], add_generation_prompt: bool = True) -> str:
-        """Messages as text.
+        """Messages as text; without a generation prompt the last one is left open, to be gone on with.
 
         Raises:
           ConfigError: the model has no chat template.
         """
         if self.chat is None:
             raise errors.ConfigError('the model was given no chat template; load one, or ask without')
-        return self.chat.text(chat_history, generation_prompt=add_generation_prompt)
+        text = self.chat.text(chat_history, generation_prompt=add_generation_prompt)
+        return text if add_generation_prompt else _left_open(text, chat_history[-1]['content'])
 
     def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(sum of log p, whether it is the greedy answer) of each (context, continuation).
@@ -133,7 +134,7 @@ class LMEvalModel:
                 until=lambda place, ids: stops[some[place]].reached(ids),  # noqa: B023
             )  # fmt: skip
             for i, ids in zip(some, answers, strict=True):
-                ids = ids[:-1] if ids[-1] in self.generator.ends else ids
+                ids = ids[:-1] if ids and ids[-1] in self.generator.ends else ids
                 texts[i] = stops[i].cut(self.vocabulary.decode(ids))
         return self._kept('generate_until', requests, found=texts)
 
@@ -247,6 +248,17 @@ def rolling(ids: Sequence[int], *, first: int, width: int) -> Iterator[tuple[lis
             yield [first], cut
         else:  # the last window is filled up with context
             yield list(ids[start + len(cut) - width - 1 : start]), cut
+
+
+def _left_open(text: str, last: str) -> str:
+    """A chat up to the end of its last message; spaces there are kept if the template keeps them.
+
+    >>> _left_open('<user> Hi <end><assistant> Well, <end>', 'Well, ')
+    '<user> Hi <end><assistant> Well, '
+    """
+    at = text.rindex(last.strip())
+    kept = last.lstrip() if text.startswith(last.lstrip(), at) else last.strip()
+    return text[: at + len(kept)]
 
 
 def _opened(whole: list[int], *, first: int) -> tuple[list[int], list[int]]:

@@ -232,6 +232,8 @@ class Attention(nnx.Module):
         self.scale = (peculiar.scale_width or h) ** -0.5 if config.scaled_attention else 1.0
         self.softcap = peculiar.softcap
         self.kernel = kernel
+        # [2 P K H]: keys and values that the queries of all rows see before those of their own; see `decoding.memory`.
+        self.before = None
 
     def project(
         self, x: Float[Array, 'B S D'], phases: tuple[Array, Array] | None = None
@@ -263,6 +265,11 @@ class Attention(nnx.Module):
             query = positions_lib.rotate(query, phases)
         query = checkpoint_name(query * jnp.asarray(self.scale, query.dtype), 'query')
         key, value = key_value
+        if self.before is not None:
+            key, value = (
+                jnp.concatenate([jnp.broadcast_to(old[None], (x.shape[0], *old.shape)), new], axis=1)
+                for old, new in zip(self.before[...], key_value, strict=True)
+            )
         kernel = Kernel(self.kernel, self.softcap, windowed)
         attended = attend(query, key, value, visibility=visibility, bias=bias, kernel=kernel)
         return add(product('BTNH,NHD->BTD', attended, self.output[...]), self.output_bias)

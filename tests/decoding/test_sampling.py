@@ -53,7 +53,7 @@ def test_tokens_are_drawn_as_often_as_they_are_likely():
     many = [Sampling(temperature=1.0, seed=seed) for seed in range(4000)]
     logits = jnp.broadcast_to(jnp.asarray(LOGITS), (len(many), 5))
     seen = jnp.zeros(logits.shape, bool)
-    drawn = sampling.choose(logits, on_device(many), seen=seen, step=jnp.int32(3))
+    drawn = sampling.choose(logits, on_device(many), seen=seen, step=jnp.full((len(many), 1), 3))
     shares = np.bincount(np.asarray(drawn)[:, 0], minlength=5) / len(many)
     np.testing.assert_allclose(shares, np.exp(LOGITS), atol=0.03)
 

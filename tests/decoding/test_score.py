@@ -1,5 +1,6 @@
 """Options scored as branches of one prompt equal separate full forward passes."""
 
+import dataclasses
 import re
 
 import jax
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 
 from flan_jax import errors
-from flan_jax.decoding import score
+from flan_jax.decoding import option_rows, score
+from flan_jax.decoding.option_rows import Layout
 from flan_jax.decoding.score import Request, Scorer
+from flan_jax.models.config import EmbeddingConfig
 
 EOS = 1
 SIZES = [(5, (1, 2, 3)), (20, (4,)), (1, (2, 2)), (9, (1, 1, 1, 1, 6)), (30, (7, 5)), (3, (2, 9)), (12, (3, 3, 3))]
@@ -75,18 +78,17 @@ def test_scores_on_eight_devices_equal_one(toy, eight_devices, spread, requests,
 def test_logits_in_pieces_give_the_same_scores(toys, one_device, requests, monkeypatch):
     toy = toys['rope']
     whole = scorer(toy, one_device, batch_tokens=512)(toy.params, requests)
-    # A size no other test uses, so that nothing compiled before is taken.
-    monkeypatch.setattr(score, 'CHUNK', 50)
+    monkeypatch.setattr(option_rows, 'CHUNK', 50)
     close(scorer(toy, one_device, batch_tokens=512)(toy.params, requests), whole)
 
 
 def test_positions_to_predict_at_always_divide_into_pieces():
     for marks in [*range(1, 5200, 7), 1023, 1024, 1025, 1535, 1536, 1537, 3072, 3073, 4097]:
-        batch = score._Batch(1, 1, widths=(8,))
+        batch = option_rows.OptionRows(1, Layout(1, False, 8), widths=(8,))
         batch.marks = [[(0, 0, 0, 0)] * marks]
-        positions = batch.finished().arrays['supervised'].shape[1]
-        assert positions >= marks and positions % max(positions // score.CHUNK, 1) == 0
-        assert positions // max(positions // score.CHUNK, 1) <= score.CHUNK
+        positions, chunk = batch.finished().arrays['supervised'].shape[1], option_rows.CHUNK
+        assert positions >= marks and positions % max(positions // chunk, 1) == 0
+        assert positions // max(positions // chunk, 1) <= chunk
 
 
 @pytest.mark.parametrize('options', [(), ([5, 1], [])])
@@ -101,6 +103,14 @@ def test_an_empty_prompt_is_refused_instead_of_reading_its_neighbours(toys, one_
     ask = scorer(toys[name], one_device, batch_tokens=64)
     with pytest.raises(errors.DataError, match=re.escape('request 0 has an empty prompt')):
         ask(toys[name].params, [Request([], ([5, 1],))])
+
+
+def test_an_option_that_ends_beyond_the_table_of_positions_is_refused(toys):
+    config = dataclasses.replace(toys['rope'].config, positions='learned', embedding=EmbeddingConfig(positions=20))
+    fits, long = Request([3] * 18, ([1, 2, 3],)), Request([3] * 18, ([1], [4, 5, 6, 1]))
+    score._check_room(config, [fits])
+    with pytest.raises(errors.DataError, match='request 1 has 18 tokens.* to read 21 in all.* 20 positions'):
+        score._check_room(config, [fits, long])
 
 
 def test_no_requests_give_no_scores(toys, one_device):

@@ -8,6 +8,7 @@ from suites_by_hand import EOS, Words, ranked, suite
 
 from flan_jax import errors
 from flan_jax.config import EvaluationConfig
+from flan_jax.data.chat import Chat
 from flan_jax.evaluation.judge import Judge
 
 
@@ -52,6 +53,26 @@ def test_pmi_takes_away_what_an_option_gets_without_its_question():
     assert found.texts == ['rare'] and found.compared[0].tolist() == [-0.5, 7.0]
 
 
+def test_pmi_of_chats_asks_without_a_question_in_the_form_of_a_chat():
+    words = Words('p <user> Answer: <end> <assistant> common rare')
+    words.added = words.specials = {name: words.words.index(name) for name in ('<user>', '<end>', '<assistant>')}
+    words.end_ids = (words.specials['<end>'],)
+    words.parse = lambda texts: [(ids, []) for ids in words.encode(texts)]
+    template = '<user> {{ messages[0].content }} <end>{% if add_generation_prompt %} <assistant>{% endif %}'
+    calls = []
+
+    def score(params, requests, *, progress):
+        calls.append([words.decode(r.prompt) for r in requests])
+        return [np.zeros(len(r.options)) for r in requests]
+
+    asking = Judge(
+        lambda params, prompts, *, new, progress: [], score, words,
+        EvaluationConfig(normalise='pmi', unconditional_prompt='Answer:'), chat=Chat('c', template, None, ()),
+    )  # fmt: skip
+    asking.ask(None, [ranked(answers=['a'], options=['a', 'b'], prompts=[np.array([2])])])
+    assert calls == [['p'], ['<user> Answer: <end> <assistant>']]
+
+
 def test_generated_and_ranked_prompts_of_many_suites_come_back_to_their_own():
     words = Words('p q yes no')
     ids = {w: i for i, w in enumerate(words.words)}
@@ -77,6 +98,20 @@ def test_an_answer_that_does_not_end_is_flagged():
     )  # fmt: skip
     (found,) = asking.ask(None, [suite(answers=['x', 'y'])])
     assert found.flags == ['unfinished', '']
+
+
+@pytest.mark.parametrize(
+    'alone, asked_with, text, flag', [(np.nan, -5.0, '', 'not_a_number'), (-np.inf, -np.inf, 'b', '')]
+)
+def test_pmi_chooses_neither_what_is_no_number_nor_what_cannot_be(alone, asked_with, text, flag):
+    asked = ranked(answers=['b'], options=['a', 'b'])
+
+    def score(params, requests, *, progress):
+        return [np.array([alone, -1.0] if len(r.prompt) == 2 else [asked_with, -9.0]) for r in requests]
+
+    asking = dataclasses.replace(judge([], normalise='pmi', unconditional_prompt='two words'), scorer=score)
+    (found,) = asking.ask(None, [asked])
+    assert (found.texts, found.flags) == ([text], [flag])
 
 
 @pytest.mark.parametrize('sums', [[np.nan, -1.0], [np.inf, -1.0], [-np.inf, -np.inf]])

@@ -1,5 +1,6 @@
 """lm-eval's requests: encoded as its own model does, grouped, cut, answered in their order."""
 
+import dataclasses
 import json
 import types
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from flan_jax import errors
+from flan_jax.data.chat import Chat
 from flan_jax.decoding.sampling import Sampling
 from flan_jax.decoding.score import Scored
 from flan_jax.evaluation import lm_eval
@@ -119,6 +121,16 @@ def test_answers_end_before_their_stop_string():
     found = ours.generate_until(asked(('a', {'until': ['\n']}), ('b', {'until': 'ris', 'max_gen_toks': 4}), ('c', {})))
     assert found == ['Paris.', 'Pari', 'Paris.\nQ']
     assert [new for _, new, _ in ours.generator.calls] == [4, 8]
+
+
+def test_a_chat_that_asks_for_no_answer_is_left_open_to_be_gone_on_with():
+    template = '{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}\n{% endfor %}'
+    ours = dataclasses.replace(
+        model(), chat=Chat('c', template + '{% if add_generation_prompt %}[a]{% endif %}', None, ())
+    )
+    said = [{'role': 'user', 'content': 'Go?'}, {'role': 'assistant', 'content': ' Go '}]
+    assert ours.apply_chat_template(said[:1]) == '[user] Go?\n[a]'
+    assert ours.apply_chat_template(said, add_generation_prompt=False) == '[user] Go?\n[assistant] Go'
 
 
 def test_settings_that_draw_nothing_are_greedy_and_unknown_ones_are_refused():
