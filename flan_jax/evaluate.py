@@ -7,9 +7,9 @@
     python -m flan_jax.evaluate --config=configs/X.py --shots=0,5                      zero-shot and few-shot
     python -m flan_jax.evaluate --compare runs/a runs/b                                with paired tests
 
-Writes scores.json, predictions.parquet and report.html into the run directory; for other tasks, or a model not trained
-here, into a folder of their own in it. A comparison goes to compare.html in the second run's directory. --out=FOLDER
-sends either elsewhere.
+Writes scores.json (and the same in lm-eval's form, lm_eval_results.json), predictions.parquet and report.html into the
+run directory; for other tasks, or a model not trained here, into a folder of their own in it. A comparison goes to
+compare.html in the second run's directory. --out=FOLDER sends either elsewhere.
 """
 
 import dataclasses
@@ -110,7 +110,7 @@ def score(
     if len(found) > 1:
         scores['by_shots'] = {str(count): scored_model.outline(one) for count, one in found.items()}
     if jax.process_index() == 0:
-        run_scores.write_json(folder, 'scores.json', value=scores)
+        run_scores.write(folder, scores)
         if folder != config.run_dir:
             run_scores.write_json(folder, 'config.json', value=to_dict(model.config))
         print(report.score_table(scores))

@@ -123,7 +123,7 @@ def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | N
     if jax.process_index() == 0:
         run_scores.write_json(config.run_dir, 'seconds.json', value=laps.seconds)
         if scores is not None:
-            run_scores.write_json(config.run_dir, 'scores.json', value=scores)
+            run_scores.write(config.run_dir, scores)
             print(report.score_table(scores))
         print(f'report: {report.write(config.run_dir)}', file=sys.stderr)
     return scores

@@ -18,7 +18,7 @@ from flan_jax.data.task import Task
 from flan_jax.data.vocabulary import Vocabulary
 from flan_jax.decoding.generate import Generator
 from flan_jax.decoding.score import Scorer
-from flan_jax.evaluation import outcomes, predictions, probes, protocol, suite
+from flan_jax.evaluation import lm_eval_results, outcomes, predictions, probes, protocol, suite
 from flan_jax.evaluation.budget import Budget
 from flan_jax.evaluation.judge import Judge
 from flan_jax.evaluation.probes import Probe
@@ -38,6 +38,7 @@ def make_judge(config: Config, graph: Any, *, mesh: jax.sharding.Mesh, vocabular
         config.evaluation,
         context,
         ends,
+        None if config.format.chat is None else chat.load(config.format.chat, vocabulary),
     )
 
 
@@ -142,6 +143,12 @@ def at_end(
         'instructions': config.format.eval_instructions or config.format.instructions,
     }  # fmt: skip
     return {'settings': settings} | scores
+
+
+def write(folder: str, scores: Mapping[str, Any]) -> None:
+    """Writes scores.json, and the same in the form of lm-eval's results."""
+    write_json(folder, 'scores.json', value=scores)
+    write_json(folder, lm_eval_results.FILE, value=lm_eval_results.of(scores))
 
 
 def write_json(folder: str, name: str, *, value: Mapping[str, Any]) -> None:

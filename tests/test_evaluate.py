@@ -110,7 +110,9 @@ def test_other_tasks_go_to_a_folder_of_their_own_and_keep_the_vocabulary(trained
     assert list(scores['tasks']) == ['mini_double'] and scores['tasks']['mini_double']['held_out']
     assert scores['held_in'] is None and scores['held_out_clusters']['tasks'] == 1
     (folder,) = pathlib.Path(trained.run_dir).glob('evaluated-*')
-    assert {p.name for p in folder.iterdir()} == {'scores.json', 'predictions.parquet', 'report.html', 'config.json'}
+    assert {p.name for p in folder.iterdir()} == {
+        'scores.json', 'predictions.parquet', 'report.html', 'config.json', 'lm_eval_results.json'
+    }  # fmt: skip
     assert pathlib.Path(f'{trained.run_dir}/scores.json').read_bytes() == before
     assert len(list(pathlib.Path(trained.data.store_root).glob('vocabulary-*.model'))) == 1
     shutil.rmtree(folder)
