@@ -4,6 +4,7 @@ Variants that are finished are skipped, so that a study which was stopped goes o
 """
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ def define() -> list[str]:
     flags.DEFINE_enum('engine', 'here', ['here', 'processes', 'ray'], 'Who runs variants: one process, several, Ray.')
     flags.DEFINE_integer('workers', 2, 'Processes of the engines `processes` and `ray`.')
     flags.DEFINE_enum('commands', None, ['plain', 'slurm', 'xpk'], 'Print commands for a cluster instead of running.')
-    flags.DEFINE_list('only', None, 'Names of variants to run, and nothing else: no report.')
+    flags.DEFINE_multi_string('only', None, 'A variant to run, and no report; may be given several times.')
     flags.DEFINE_bool('report', False, 'Only make the report anew, of the variants that are finished.')
     return ['dry_run', 'engine', 'workers', 'commands', 'only', 'report']
 
@@ -53,11 +54,16 @@ def main(argv: Sequence[str]) -> None:
         if not given.report:
             print(dry_run.told(found, done=done), file=sys.stderr)
             found = rounds.run(found, engines.make(given.engine, workers=given.workers))
-        print(reporting.write(found, wall_s=time.perf_counter() - began, command=' '.join(sys.argv)))
+        command = shlex.join(['python', '-m', 'flan_jax.ablate', *sys.argv[1:]])
+        print(reporting.write(found, wall_s=time.perf_counter() - began, command=command))
 
 
 def _config_arguments() -> list[str]:
-    return [argument for argument in sys.argv[1:] if argument.startswith('--config')]
+    """The config's part of the command line, `--config X` in two words included."""
+    given = sys.argv[1:]
+    return [
+        word for before, word in zip(['', *given], given) if word.startswith('--config') or before == '--config'
+    ]  # fmt: skip
 
 
 def _some(config, names: Sequence[str]) -> None:

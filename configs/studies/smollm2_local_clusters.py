@@ -21,5 +21,4 @@ def get_config():
     s.description = 'Which clusters help which others, and how well is each answered without training on it?'
     s.base = smollm2_local_tasks.base()
     s.axes = (axis(name='without', kind='leave_out', values=CLUSTERS),)
-    s.seeds = (0, 1)
     return s

@@ -84,7 +84,7 @@ def small_files(folder: str) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found if path.stat().st_size <= SMALL}
 
 
-def run(found: Study, names: Sequence[str], said: Callable[[Result], None], *, workers: int) -> None:
+def run(found: Study, names: Sequence[str], *, said: Callable[[Result], None], workers: int) -> None:
     """Runs variants in Ray actors: of the cluster that RAY_ADDRESS names, or of one that is made for them here.
 
     Args:

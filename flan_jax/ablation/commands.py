@@ -7,8 +7,6 @@ host. All commands must see the study's folder and the stores under the same pat
 Flags of xpk: https://github.com/AI-Hypercomputer/xpk, docs/usage/workloads.md.
 """
 
-import csv
-import io
 import re
 import shlex
 from collections.abc import Sequence
@@ -37,7 +35,7 @@ def told(found: Study, *, kind: Kind, arguments: Sequence[str], names: Sequence[
         return f'# every variant is finished\n{report}'
     match kind:
         case 'plain':
-            return '\n'.join([*(f'{verb} {shlex.quote(only([name]))}' for name in names), report])
+            return '\n'.join([*(f'{verb} {only([name])}' for name in names), report])
         case 'slurm':
             return _slurm(found, verb, names=names)
         case 'xpk':
@@ -45,14 +43,12 @@ def told(found: Study, *, kind: Kind, arguments: Sequence[str], names: Sequence[
 
 
 def only(names: Sequence[str]) -> str:
-    """The flag that runs some variants; names with a comma in them are marked as one by double quotes.
+    """The flags that run some variants; their names have no character that a shell takes for more than itself.
 
     >>> only(['base', 'tasks=3,seed=1'])
-    '--only=base,"tasks=3,seed=1"'
+    '--only=base --only=tasks=3,seed=1'
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator='').writerow(names)
-    return f'--only={text.getvalue()}'
+    return ' '.join(f'--only={name}' for name in names)
 
 
 def _slurm(found: Study, verb: str, *, names: Sequence[str]) -> str:
@@ -79,7 +75,7 @@ def _slurm(found: Study, verb: str, *, names: Sequence[str]) -> str:
         'variants=(',
         *(f'  {shlex.quote(only(group))}' for group in groups),
         ')',
-        f'srun {verb} "${{variants[$SLURM_ARRAY_TASK_ID]}}"',
+        f'srun {verb} ${{variants[$SLURM_ARRAY_TASK_ID]}}',
     ])  # fmt: skip
 
 
@@ -97,7 +93,7 @@ def _xpk(found: Study, verb: str, *, names: Sequence[str]) -> str:
         '',
     ]
     for name in names:
-        command = f'{verb} {shlex.quote(only([name]))}'
+        command = f'{verb} {only([name])}'
         lines.append(
             f'xpk workload create --cluster="$CLUSTER" --workload={workload(found.config.name, place[name])} '
             f'--docker-image="$IMAGE" --tpu-type="$TYPE" --num-slices=1 --max-restarts=10 '

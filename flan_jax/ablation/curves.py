@@ -73,7 +73,15 @@ def _point(value: Value) -> Point:
     spread = uncertainty.of(value.runs)
     cost = float(np.mean([run.cost for run in value.runs]))
     names = tuple(run.variant for run in value.runs)
-    return Point(value.x, value.label, spread.estimate, spread.deviations, cost, names)
+    return Point(value.x, value.label, _possible(spread.estimate), spread.deviations, cost, names)
+
+
+def _possible(estimate: Estimate) -> Estimate:
+    """An interval without what no score can be: below 0 (if the mean is not) or above 1."""
+    if estimate.low is None:
+        return estimate
+    low = max(estimate.low, 0.0) if estimate.mean >= 0 else estimate.low
+    return dataclasses.replace(estimate, low=low, high=min(estimate.high, max(1.0, estimate.mean)))
 
 
 def _fits(

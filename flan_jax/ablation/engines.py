@@ -28,10 +28,10 @@ def make(name: str, *, workers: int) -> Engine:
             worker = runner.Worker()
             return lambda found, names, said: runner.run_all(found, names, worker=worker, said=said)
         case 'processes':
-            return lambda found, names, said: processes.run(found, names, said, workers=workers)
+            return lambda found, names, said: processes.run(found, names, said=said, workers=workers)
         case 'ray':
             from flan_jax.ablation import actors  # Ray is an extra
 
-            return lambda found, names, said: actors.run(found, names, said, workers=workers)
+            return lambda found, names, said: actors.run(found, names, said=said, workers=workers)
         case _:
             raise errors.ConfigError(f'no engine {name!r}{errors.near(name, NAMES)}; there are {", ".join(NAMES)}')

@@ -75,7 +75,7 @@ class _Child:
             self.process.wait()
 
 
-def run(found: Study, names: Sequence[str], said: Callable[[Result], None], *, workers: int) -> None:
+def run(found: Study, names: Sequence[str], *, said: Callable[[Result], None], workers: int) -> None:
     """Runs variants in several processes.
 
     Args:

@@ -92,7 +92,7 @@ def _differences(title: str, found: Sequence[Difference]) -> str:
 
 
 def _told(found: Difference) -> str:
-    return f'{found.label} {_change(found.difference)}, corrected p {_chance(found.p_corrected)}'
+    return f'{found.axis} = {found.label}: {_change(found.difference)}, corrected p {_chance(found.p_corrected)}'
 
 
 def _attribution(found: Attribution) -> str:

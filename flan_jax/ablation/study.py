@@ -196,8 +196,8 @@ def _slug(setting: Setting) -> str:
     >>> _slug(Setting('tasks', 8.0, '8', draw=2)), _slug(Setting('without', None, 'word sense/2'))
     ('tasks=8.2', 'without=word_sense_2')
     """
-    label = re.sub(r'[^A-Za-z0-9.+>-]', '_', setting.label)[:60].replace('>', '-')
-    return f'{setting.axis}={label}' + (f'.{setting.draw}' if setting.draw else '')
+    axis, label = (re.sub(r'[^A-Za-z0-9.+-]', '_', part)[:60] for part in (setting.axis, setting.label))
+    return f'{axis}={label}' + (f'.{setting.draw}' if setting.draw else '')
 
 
 def _variant(
