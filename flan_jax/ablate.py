@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> None:
             print(dry_run.told(found, done=done), file=sys.stderr)
             found = rounds.run(found, engines.make(given.engine, workers=given.workers))
         command = shlex.join(['python', '-m', 'flan_jax.ablate', *sys.argv[1:]])
-        print(reporting.write(found, wall_s=time.perf_counter() - began, command=command))
+        wall_s = None if given.report else time.perf_counter() - began
+        print(reporting.write(found, wall_s=wall_s, command=command))
 
 
 def _config_arguments() -> list[str]:

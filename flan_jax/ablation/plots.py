@@ -165,7 +165,7 @@ def heat_map(found: Sequence[Attribution], sources: Sequence[str], *, axes: Any)
             cell = Rectangle((x - 0.5, y - 0.5), 1.0, 1.0, facecolor=colour, alpha=strength, linewidth=0)
             axes.add_patch(cell)
             weight = 'bold' if sign(effect) else 'normal'
-            axes.text(x, y, f'{100 * effect.mean:+.1f}', ha='center', va='center', fontsize=7.5, fontweight=weight)
+            axes.text(x, y, f'{100 * effect.mean:+z.1f}', ha='center', va='center', fontsize=7.5, fontweight=weight)
     axes.set_xticks(range(len(found)), [canvas.fitting(TITLES.get(one.target, one.target), 14) for one in found])
     axes.tick_params(axis='x', rotation=40 if len(found) > 4 else 0, length=0)
     if len(found) > 4:

@@ -11,12 +11,12 @@ from flan_jax.ablation import analysis, csv_tables, page, runner, table
 from flan_jax.ablation.study import Study
 
 
-def write(found: Study, *, wall_s: float, command: str) -> str:
+def write(found: Study, *, wall_s: float | None, command: str) -> str:
     """Writes everything.
 
     Args:
       found: the study, as far as it has rows.
-      wall_s: of this start.
+      wall_s: of this start; None: nothing was run.
       command: that was given.
 
     Returns:
@@ -34,11 +34,13 @@ def write(found: Study, *, wall_s: float, command: str) -> str:
     return '\n'.join([*lines, f'table: {results_path}', f'report: {report}'])
 
 
-def _about(found: Study, *, wall_s: float, command: str) -> dict[str, Any]:
-    config = found.config
-    return {
-        'name': config.name, 'command': command, 'fingerprint': found.identity, 'wall_s': wall_s,
-        'started': time.strftime('%Y-%m-%d %H:%M', time.localtime(time.time() - wall_s)),
+def _about(found: Study, *, wall_s: float | None, command: str) -> dict[str, Any]:
+    config, timed = found.config, {}
+    if wall_s is not None:
+        started = time.localtime(time.time() - wall_s)
+        timed = {'wall_s': wall_s, 'started': time.strftime('%Y-%m-%d %H:%M', started)}
+    return timed | {
+        'name': config.name, 'command': command, 'fingerprint': found.identity,
         'device': f'{jax.device_count()} x {jax.devices()[0].device_kind}',
         'versions': {'python': platform.python_version(), 'jax': jax.__version__, 'flax': flax.__version__},
         'description': config.description, 'equalise': config.equalise, 'budget': found.budget,

@@ -157,8 +157,8 @@ def _change(found: Estimate) -> str:
     ('+7.7, 95 % +4.1 to +11.3', '-1.0')
     """
     if found.low is None:
-        return f'{100 * found.mean:+.1f}'
-    return f'{100 * found.mean:+.1f}, 95 % {100 * found.low:+.1f} to {100 * found.high:+.1f}'
+        return f'{100 * found.mean:+z.1f}'
+    return f'{100 * found.mean:+z.1f}, 95 % {100 * found.low:+z.1f} to {100 * found.high:+z.1f}'
 
 
 def _between(found: Estimate) -> str:
