@@ -4,10 +4,12 @@
     python -m flan_jax.export --run=runs/NAME --to=DIR --dtype=float32         as trained
     python -m flan_jax.export --run=runs/NAME --to=DIR --checkpoint=best       or a step, such as 500; else the newest
     python -m flan_jax.export --run=runs/NAME --to=FILE.gguf --format=gguf     for llama.cpp, F16; or --dtype=q8_0
+    python -m flan_jax.export --run=runs/NAME --to=DIR --format=peft           the adapter alone, as PEFT keeps it
 
 Reads the run's own config, its vocabulary and the weights of one checkpoint, nothing of the optimizer's. The embedding
-is written with a row for each id of the tokenizer and no more, and an adapter is merged into its base. It runs on the
-CPU unless JAX_PLATFORMS says otherwise, beside whatever trains. Nothing is under the name asked for until all of it is.
+is written with a row for each id of the tokenizer and no more, and an adapter is merged into its base unless it is
+asked for alone. It runs on the CPU unless JAX_PLATFORMS says otherwise, beside whatever trains. Nothing is under the
+name asked for until all of it is.
 """
 
 import dataclasses
@@ -24,13 +26,15 @@ from flan_jax.config import Config, resolve
 
 if TYPE_CHECKING:
     from flan_jax.data.vocabulary import Vocabulary
+    from flan_jax.models.adapter_config import AdapterConfig
     from flan_jax.models.config import ModelConfig
 
-HUGGING_FACE, GGUF = 'hugging_face', 'gguf'
+HUGGING_FACE, GGUF, PEFT = 'hugging_face', 'gguf', 'peft'
 # What --dtype may be in each format, the default first -> the format's own name of it.
 DTYPES = {
     HUGGING_FACE: {name: name for name in ('bfloat16', 'float32', 'float16')},
     GGUF: {'float16': 'F16', 'q8_0': 'Q8_0', 'float32': 'F32', 'bfloat16': 'BF16'},
+    PEFT: {name: name for name in ('float32', 'bfloat16', 'float16')},
 }
 LARGEST = {'float16': 65504.0, 'q8_0': 127 * 65504.0}  # weights they hold; the others hold what f32 does
 
@@ -41,11 +45,13 @@ class Parting:
 
     Attributes:
       model: with as many rows as the vocabulary has ids, and a length.
-      params: nested dictionaries of f32 weights.
+      params: nested dictionaries of weights, in the dtype they are written in if it is narrower than f32; of an adapter
+        alone, its own f32 weights.
       vocabulary: of the run.
       templates: chat templates by name, the plain one `default`.
       end_ids: ids that end an answer, the usual one first.
       source: run directory and step.
+      adapter: what `params` are the weights of; None: of the model.
     """
 
     model: 'ModelConfig'
@@ -54,6 +60,7 @@ class Parting:
     templates: dict[str, str]
     end_ids: tuple[int, ...]
     source: str
+    adapter: 'AdapterConfig | None' = None
 
 
 def define() -> list[str]:
@@ -67,7 +74,8 @@ def define() -> list[str]:
     flags.DEFINE_string('dtype', None, f"Of the weights written; by default a format's first. {told}.")
     flags.DEFINE_string('checkpoint', 'latest', "'latest', 'best', or a step.")
     flags.DEFINE_string('store_root', None, "Folder of the run's vocabulary, if it was moved since.")
-    return ['run', 'to', 'format', 'dtype', 'checkpoint', 'store_root']
+    flags.DEFINE_string('base', None, 'peft: name of the base in its config; by default checkpoint.warm_start.')
+    return ['run', 'to', 'format', 'dtype', 'checkpoint', 'store_root', 'base']
 
 
 def main(argv: Sequence[str]) -> None:
@@ -81,12 +89,20 @@ def main(argv: Sequence[str]) -> None:
     config = run_config(given.run)
     if given.store_root is not None:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, store_root=given.store_root))
-    parting = export(config, given.to, form=given.format, dtype=given.dtype, checkpoint=given.checkpoint)
+    parting = export(
+        config, given.to, form=given.format, dtype=given.dtype, checkpoint=given.checkpoint, base=given.base
+    )
     print(f'{given.to}: {parting.source}, {parting.vocabulary.size} pieces', file=sys.stderr)
 
 
 def export(
-    config: Config, to: str, *, form: str = HUGGING_FACE, dtype: str | None = None, checkpoint: str = 'latest'
+    config: Config,
+    to: str,
+    *,
+    form: str = HUGGING_FACE,
+    dtype: str | None = None,
+    checkpoint: str = 'latest',
+    base: str | None = None,
 ) -> Parting:
     """Writes a run's weights and tokenizer.
 
@@ -96,6 +112,7 @@ def export(
       form: one of `DTYPES`.
       dtype: one of those of the form; None: the first.
       checkpoint: 'latest', 'best' or a step.
+      base: of an adapter alone, the name that its config gives the base; None: `checkpoint.warm_start`.
 
     Returns:
       What was written.
@@ -106,16 +123,17 @@ def export(
     """
     dtype = check(config, to, form=form, dtype=dtype)
     if form == GGUF:
-        parting = read(config, checkpoint)
-        _check_weights(parting, dtype)
+        parting = read(config, checkpoint, form=form, dtype=dtype)
         _write_gguf(parting, to, kind=DTYPES[GGUF][dtype])
         return parting
     from flan_jax.interop import directory  # deferred: --help should not wait for JAX
 
     with directory.written_whole(to) as folder:
-        parting = read(config, checkpoint)
-        _check_weights(parting, dtype)
-        _write_hugging_face(parting, folder, dtype=dtype)
+        parting = read(config, checkpoint, form=form, dtype=dtype)
+        if form == PEFT:
+            _write_peft(parting, folder, base=base or config.checkpoint.warm_start, dtype=dtype)
+        else:
+            _write_hugging_face(parting, folder, dtype=dtype)
     return parting
 
 
@@ -149,6 +167,11 @@ def check(config: Config, to: str, *, form: str, dtype: str | None) -> str:
             f'--dtype={dtype!r} with --format={form} is none of {known}{errors.near(dtype, DTYPES[form])}'
         )
     path = pathlib.Path(to)
+    if form == PEFT and config.adapter.kind not in ('lora', 'dora', 'ia3', 'prompt'):
+        raise errors.ConfigError(
+            f'--format=peft: a run with adapter.kind={config.adapter.kind!r} has no adapter that PEFT knows; '
+            f'use --format={HUGGING_FACE}'
+        )
     if form == GGUF and path.suffix != '.gguf':
         raise errors.ConfigError(f'--to={to} with --format=gguf must be the name of a .gguf file')
     if form == GGUF and config.model.encoder_decoder:
@@ -161,32 +184,42 @@ def check(config: Config, to: str, *, form: str, dtype: str | None) -> str:
     return dtype
 
 
-def read(config: Config, checkpoint: str) -> Parting:
-    """A run's weights on one device, and what goes with them.
+def read(config: Config, checkpoint: str, *, form: str = HUGGING_FACE, dtype: str = 'float32') -> Parting:
+    """A run's weights on one device, and what goes with them; each weight is rounded to the dtype as it is read.
 
     Raises:
       CheckpointError: there is no such checkpoint, it cannot be read, or the run's vocabulary is gone.
-      ConfigError: the run trained a prompt, which is no part of any weight.
+      ConfigError: the run trained a prompt, which is no part of any weight, or a weight is more than the dtype holds.
     """
     import jax
 
     from flan_jax import scored_model
     from flan_jax.config import MeshConfig
     from flan_jax.data import vocabulary as vocabulary_lib
-    from flan_jax.models import adapters
     from flan_jax.parallel import mesh as mesh_lib
 
     if not (checkpoint in ('latest', 'best') or checkpoint.isdecimal()):
         raise errors.ConfigError(f"--checkpoint={checkpoint!r} is neither 'latest' nor 'best' nor a step")
-    found = scored_model.load(config, checkpoint, mesh=mesh_lib.make(MeshConfig(), jax.devices()[:1]))
+
+    def each(name: str, weight: jax.Array) -> jax.Array:
+        check_weight(name, weight, dtype=dtype, source=config.run_dir)
+        vector = name.endswith(('scale', 'bias'))
+        return weight if dtype == 'q8_0' or (form == GGUF and vector) else weight.astype(dtype)
+
+    mesh = mesh_lib.make(MeshConfig(), jax.devices()[:1])
+    found = scored_model.load(config, checkpoint, mesh=mesh, each=None if form == PEFT else each)
     vocabulary = vocabulary_lib.load(found.vocabulary, bos=config.vocabulary.bos)
     templates, end_ids = _chat(config, vocabulary)
     length = config.model.max_length
     if length is None and not config.model.encoder_decoder:
         length = config.packing.row_tokens  # no text it has seen is longer
     model = dataclasses.replace(config.model, vocab_size=vocabulary.size, max_length=length)
-    params = cut(adapters.merge(found.params), vocabulary.size)
-    return Parting(model, params, vocabulary, templates, end_ids, found.source)
+    if form == PEFT:
+        adapter, trained = found.adapter
+        rows = config.model.vocab_size or -(-vocabulary.size // 128) * 128  # as trained: an adapter may be on the head
+        model = dataclasses.replace(model, vocab_size=rows)
+        return Parting(model, trained, vocabulary, templates, end_ids, found.source, adapter)
+    return Parting(model, cut(found.params, vocabulary.size), vocabulary, templates, end_ids, found.source)
 
 
 def cut(params: Any, rows: int) -> Any:
@@ -217,27 +250,22 @@ def _chat(config: Config, vocabulary: 'Vocabulary') -> tuple[dict[str, str], tup
     return templates, chat_lib.stop_ids(chat, vocabulary)
 
 
-def _check_weights(parting: Parting, dtype: str) -> None:
-    """Refuses weights that are no numbers or that the dtype cannot hold.
+def check_weight(name: str, weight: Any, *, dtype: str, source: str) -> None:
+    """Refuses a weight that is no number or that the dtype cannot hold.
 
     Raises:
-      ConfigError: names the weight.
+      ConfigError, CheckpointError: names the weight.
     """
     import jax.numpy as jnp
 
-    from flan_jax.models.weight_tree import flat
-
-    for name, weight in flat(parting.params).items():
-        largest = float(jnp.max(jnp.abs(weight)))
-        if not math.isfinite(largest):
-            raise errors.CheckpointError(
-                f'{parting.source}: the weight {name} holds what is no number; use an earlier step'
-            )
-        if largest > LARGEST.get(dtype, math.inf):
-            raise errors.ConfigError(
-                f'{parting.source}: {name} holds {largest:.3g}, --dtype={dtype} at most {LARGEST[dtype]:.6g}; '
-                'use bfloat16 or float32'
-            )
+    largest = float(jnp.maximum(jnp.max(weight), -jnp.min(weight)))  # without a copy of it
+    if not math.isfinite(largest):
+        raise errors.CheckpointError(f'{source}: the weight {name} holds what is no number; use an earlier step')
+    if largest > LARGEST.get(dtype, math.inf):
+        raise errors.ConfigError(
+            f'{source}: {name} holds {largest:.3g}, --dtype={dtype} at most {LARGEST[dtype]:.6g}; '
+            'use bfloat16 or float32'
+        )
 
 
 def _token_ids(parting: Parting) -> dict[str, Any]:
@@ -263,6 +291,17 @@ def _write_hugging_face(parting: Parting, folder: pathlib.Path, *, dtype: str) -
     tokenizer_directory.write(
         folder, parting.vocabulary, templates=parting.templates, encoder_decoder=parting.model.encoder_decoder,
         length=parting.model.max_length,
+    )  # fmt: skip
+
+
+def _write_peft(parting: Parting, folder: pathlib.Path, *, base: str | None, dtype: str) -> None:
+    from flan_jax.interop import peft, tokenizer_directory
+
+    model, adapter = parting.model, parting.adapter
+    peft.save(folder, parting.params, config=adapter, model=model, base=base or '', dtype=dtype)
+    tokenizer_directory.write(
+        folder, parting.vocabulary, templates=parting.templates, encoder_decoder=model.encoder_decoder,
+        length=model.max_length,
     )  # fmt: skip
 
 

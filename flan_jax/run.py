@@ -96,7 +96,7 @@ def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | N
             describe=lambda done: checkpoint.Description(done, plan.fingerprint, to_dict(config), base.fingerprint),
             evaluate=lambda state: during(dataclasses.replace(state, params=base.whole(state.params))),
             flops=None if model.encoder_decoder
-            else telemetry.flops_per_token(model, row_tokens=config.packing.row_tokens),
+            else telemetry.flops_per_token(model, row_tokens=config.packing.row_tokens, trained=tuned.part),
         )  # fmt: skip
         try:
             state, stopped = loop.fit(

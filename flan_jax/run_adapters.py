@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from flan_jax.models import adapters
 from flan_jax.models.adapter_config import AdapterConfig
 from flan_jax.models.adapters_weights import size
 from flan_jax.models.config import ModelConfig
+from flan_jax.models.weight_tree import flat, nested
 from flan_jax.training import state as state_lib
 from flan_jax.training.state import Skeleton, TrainState
 
@@ -33,6 +35,11 @@ class Tuned:
     adapter: AdapterConfig
     model: Skeleton
     bones: Skeleton
+
+    @property
+    def part(self) -> Any:
+        """Shapes of what is trained, if it is not all."""
+        return None if self.adapter.kind == 'none' else self.bones.shapes
 
     def whole(self, frozen: Any, trained: Any) -> Any:
         """All weights, as the model takes them."""
@@ -96,42 +103,30 @@ def tuned(config: Config, bones: Skeleton, *, model: ModelConfig) -> Tuned:
 def base(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.Mesh) -> Base:
     """The frozen weights: the warm start's, or random ones from the seed, with the adapters trained before.
 
+    Where nothing but a type has to change, one weight is read after the other, and never more than one is there in f32.
+
     Raises:
       CheckpointError: an adapter belongs to another base; names tensor and file.
     """
-    adapter, nothing = part.adapter, optax.identity()
+    adapter = part.adapter
     if adapter.kind == 'none':
         return Base(part)
-    placed = state_lib.shardings(part.model, nothing, mesh=mesh)
-    state = state_lib.fresh(model, config.execution, tx=nothing, seed=config.seed, placed=placed)
-    account = 'weights: random'
-    if config.checkpoint.warm_start is not None:
-        state, taken = warm_start.begin(state, config, model=model, mesh=mesh)
-        account = taken.told()
-    params = state.params
     loaded = [(other.how, *peft.load(other.path, model)) for other in adapter.others]
-    around = functools.partial(_with, bones=part.model, mesh=mesh)
-    # Of what it is all made of: sums made of it may be rounded otherwise on another mesh.
-    unchanged = adapters.keep(
-        dataclasses.replace(adapter, base='float32'), params, shapes=part.bones.shapes, axes=part.model.axes
-    )
     others = {str(i): values for i, (_, _, values) in enumerate(loaded)}
+    frozen = _read_narrow(config, part, model=model, mesh=mesh)
+    if frozen is None:
+        frozen = _read_wide(config, part, model=model, mesh=mesh, loaded=loaded)
+    account, told, params, frozen = frozen
+    # Of what it is all made of: sums made of it may be rounded otherwise on another mesh.
     how_made = str([adapter.base, *((how, theirs.kind, theirs.scale) for how, theirs, _ in loaded)])
-    fingerprint = adapters.fingerprint({'base': unchanged, 'others': others}, salt=how_made)
+    fingerprint = adapters.digest([*told, *adapters.sums({'others': others})], salt=how_made)
     for how, theirs, values in loaded:
-        if how == 'merged':
-            together = lambda params, theirs=theirs, values=values: adapters.merge(  # noqa: E731
-                around(params, theirs, values=values)
-            )
-            params = jax.jit(together, out_shardings=placed.params)(params)
-    frozen = adapters.keep(adapter, params, shapes=part.bones.shapes, axes=part.model.axes)
-    for how, theirs, values in loaded:
-        frozen = around(frozen, theirs, values=values) if how == 'frozen' else frozen
+        frozen = _with(frozen, theirs, values=values, bones=part.model, mesh=mesh) if how == 'frozen' else frozen
     where = state_lib.weight_shardings(part.bones, mesh)
     if adapter.source is not None:
         first = jax.device_put(peft.load(adapter.source, model)[1], where)
     else:
-        own = frozen if adapter.kind not in ('bias', 'weights') else params
+        own = frozen if params is None else params
         make = functools.partial(
             adapters.begin, adapter, shapes=part.bones.shapes, axes=part.model.axes, seed=config.seed
         )
@@ -142,6 +137,55 @@ def base(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.
         f'weights kept as {adapter.base}, {len(loaded)} other adapters'
     )
     return Base(part, frozen, first, fingerprint, account)
+
+
+# Account, sums for the fingerprint, all weights in f32 if what is trained begins as some of them, frozen weights.
+_Read = tuple[str, list[str], Any, Any]
+
+
+def _read_narrow(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.Mesh) -> _Read | None:
+    """The frozen weights, each in the type it is kept in as soon as it is read; None where that cannot be."""
+    adapter = part.adapter
+    if (
+        adapter.base == 'float32' or adapter.kind in ('bias', 'weights') or config.checkpoint.warm_start is None
+        or any(other.how == 'merged' for other in adapter.others)
+    ):  # fmt: skip
+        return None
+    found = warm_start.each_weight(config, model=model, mesh=mesh)
+    if found is None:
+        return None
+    told, frozen = [], {}
+    for name, weight in found[1]:
+        one = nested({name: weight})
+        told += adapters.sums({'base': one})
+        kept = adapters.keep(adapter, one, shapes=part.bones.shapes, axes=part.model.axes)
+        frozen |= jax.block_until_ready(flat(kept))
+    return found[0].told(), told, None, nested(frozen)
+
+
+def _read_wide(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.Mesh, loaded: Sequence) -> _Read:
+    """The frozen weights by way of a whole state in f32, with `loaded` adapters merged into them as they ask."""
+    adapter, nothing = part.adapter, optax.identity()
+    placed = state_lib.shardings(part.model, nothing, mesh=mesh)
+    state = state_lib.fresh(model, config.execution, tx=nothing, seed=config.seed, placed=placed)
+    account = 'weights: random'
+    if config.checkpoint.warm_start is not None:
+        state, taken = warm_start.begin(state, config, model=model, mesh=mesh)
+        account = taken.told()
+    params = state.params
+    around = functools.partial(_with, bones=part.model, mesh=mesh)
+    unchanged = adapters.keep(
+        dataclasses.replace(adapter, base='float32'), params, shapes=part.bones.shapes, axes=part.model.axes
+    )
+    told = adapters.sums({'base': unchanged})
+    for how, theirs, values in loaded:
+        if how == 'merged':
+            together = lambda params, theirs=theirs, values=values: adapters.merge(  # noqa: E731
+                around(params, theirs, values=values)
+            )
+            params = jax.jit(together, out_shardings=placed.params)(params)
+    frozen = adapters.keep(adapter, params, shapes=part.bones.shapes, axes=part.model.axes)
+    return account, told, params if adapter.kind in ('bias', 'weights') else None, frozen
 
 
 def _with(frozen: Any, theirs: AdapterConfig, *, values: Any, bones: Skeleton, mesh: jax.sharding.Mesh) -> Any:

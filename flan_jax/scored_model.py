@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -13,10 +13,14 @@ from flan_jax.config import Config, resolve, to_dict
 from flan_jax.data import vocabulary
 from flan_jax.data.store import digest
 from flan_jax.interop import warm_start
+from flan_jax.models import adapters
 from flan_jax.models.adapter_config import AdapterConfig
+from flan_jax.models.weight_tree import flat, nested
 from flan_jax.training import checkpoint as checkpoint_lib
 from flan_jax.training import state as state_lib
 from flan_jax.training import telemetry
+
+Each = Callable[[str, jax.Array], jax.Array]  # a weight's path and the weight -> what is kept of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +56,22 @@ class ScoredModel:
         return f'evaluated-{digest([self.source, to_dict(asked.mixture), to_dict(asked.format)])[:8]}'
 
 
-def load(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh) -> ScoredModel:
+def load(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each | None = None) -> ScoredModel:
     """Weights on the mesh.
+
+    Args:
+      config: what it is asked with.
+      checkpoint: 'latest', 'best', a step of the run of that name, or what `checkpoint.warm_start` takes.
+      mesh: the devices.
+      each: of a run's own checkpoint, what is kept of each f32 weight, an adapter merged into it; the weights are
+        then read one after the other, so that never more than one of them is there in f32. None: all as they are.
 
     Raises:
       CheckpointError: there is no such checkpoint, or it holds another model.
       ConfigError: somebody else's model, and not its vocabulary.
     """
     if checkpoint in ('latest', 'best') or checkpoint.isdecimal():
-        return _own(config, checkpoint, mesh=mesh)
+        return _own(config, checkpoint, mesh=mesh, each=each)
     path, theirs = warm_start.describe(checkpoint)
     _check_vocabulary(config, theirs.vocab_size, source=checkpoint)
     bones = state_lib.skeleton(theirs, config.execution)
@@ -89,7 +100,7 @@ def _check_vocabulary(config: Config, rows: int | None, *, source: str) -> None:
         )
 
 
-def _own(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh) -> ScoredModel:
+def _own(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each | None) -> ScoredModel:
     """A checkpoint of the run of that name."""
     folder = pathlib.Path(config.run_dir).absolute() / 'checkpoints'
     step = choose(config, checkpoint)
@@ -108,11 +119,19 @@ def _own(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh) -> ScoredM
     bones = state_lib.skeleton(model, config.execution)
     tuned = run_adapters.tuned(own, bones, model=model)
     placed = state_lib.weight_shardings(tuned.bones, mesh)
-    params, adapter = checkpoint_lib.weights(folder / str(step), tuned.bones.shapes, placed=placed), None
+    if own.adapter.kind == 'none' and each is not None:
+        read = warm_start.checkpoint_weights(folder / str(step), tuned.bones.shapes, placed=placed)
+        params, adapter = nested({name: jax.block_until_ready(each(name, weight)) for name, weight in read}), None
+    else:
+        params, adapter = checkpoint_lib.weights(folder / str(step), tuned.bones.shapes, placed=placed), None
     if own.adapter.kind != 'none':
         base = run_adapters.base(own, tuned, model=model, mesh=mesh)
         run_adapters.check_base(folder / str(step), base)
         params, adapter = base.whole(params), (tuned.adapter, params)
+        if each is not None:
+            del base  # each of its weights is let go when its turn has come
+            weights = flat(params)
+            params = nested({name: each(name, adapters.merge({name: weights.pop(name)})[name]) for name in [*weights]})
     trained, source = tuple(needs.selection.train), f'{config.run_dir}, step {step}'
     return ScoredModel(asking, bones.graph, params, trained, step, source, at_home, needs.vocabulary.path, adapter)
 

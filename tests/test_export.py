@@ -14,13 +14,13 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from flan_jax import errors, export, scored_model
+from flan_jax import errors, export, run, run_adapters
 from flan_jax.config import Config, MeshConfig, resolve, to_dict
 from flan_jax.data import chat_formats, vocabulary
 from flan_jax.decoding.generate import Generator
-from flan_jax.interop import config_keys, gguf, gguf_file, hugging_face
+from flan_jax.interop import config_keys, gguf, gguf_file, hugging_face, peft
 from flan_jax.interop.weight_plan import flat_shapes
-from flan_jax.models.adapters_weights import LowRank
+from flan_jax.models.adapter_config import AdapterConfig
 from flan_jax.models.config import ExecutionConfig
 from flan_jax.models.weight_tree import flat, nested
 from flan_jax.parallel import mesh as mesh_lib
@@ -75,8 +75,8 @@ def byte_level_file(tmp_path_factory) -> str:
     return str(folder)
 
 
-def made(folder: pathlib.Path, path: str, model: dict, **knobs) -> Config:
-    """A run directory with a checkpoint of random weights; nothing is trained."""
+def made(folder: pathlib.Path, path: str, model: dict, *, scale: dict | None = None, **knobs) -> Config:
+    """A run directory with a checkpoint of random weights; nothing is trained. `scale` multiplies some of them."""
     config = resolve({
         'name': 'run', 'run_root': str(folder), 'data': {'store_root': str(folder / 'stores')},
         'mixture': {'members': ['mini_add'], 'held_out_clusters': []}, 'vocabulary': {'path': path}, 'model': model,
@@ -85,15 +85,20 @@ def made(folder: pathlib.Path, path: str, model: dict, **knobs) -> Config:
     rows = -(-vocabulary.load(path).size // 128) * 128
     rng, shapes = np.random.default_rng(0), flat_shapes(dataclasses.replace(config.model, vocab_size=rows))
     # Sharp, so that greedy answers have no ties.
-    params = nested({name: jnp.asarray(rng.normal(size=shape) * 0.3, jnp.float32) for name, shape in shapes.items()})
+    drawn = {name: rng.normal(size=shape) * 0.3 * (scale or {}).get(name, 1.0) for name, shape in shapes.items()}
+    write(config, nested({name: jnp.asarray(values, jnp.float32) for name, values in drawn.items()}))
+    return export.run_config(config.run_dir)
+
+
+def write(config: Config, params: dict, *, base: str | None = None) -> None:
+    """A run's config and its only checkpoint."""
     zero = jnp.zeros((), jnp.int32)
     fresh = state.TrainState(zero, params, {'count': zero}, zero)
     kept = checkpoint.Checkpoints(config.run_dir, config.checkpoint)
-    kept.save(fresh, checkpoint.Description(1, 'plan', to_dict(config)))
+    kept.save(fresh, checkpoint.Description(1, 'plan', to_dict(config), base))
     kept.finish()
     kept.close()
     pathlib.Path(config.run_dir, 'config.json').write_text(json.dumps(to_dict(config)))
-    return export.run_config(config.run_dir)
 
 
 @pytest.fixture(scope='module')
@@ -187,35 +192,89 @@ def test_a_gguf_holds_the_weights_and_the_trained_vocabulary(runs, tmp_path):
     assert (tmp_path / 'q.gguf').stat().st_size < 0.6 * pathlib.Path(path).stat().st_size
 
 
-def test_an_adapter_is_merged_into_its_base(runs, tmp_path, monkeypatch):
-    found = scored_model.load(runs['llama'], 'latest', mesh=mesh_lib.make(MeshConfig(), jax.devices()[:1]))
+def adapted(folder: pathlib.Path, base: Config, **adapter) -> tuple[Config, dict, AdapterConfig]:
+    """A run directory with a checkpoint of a random adapter on the weights of another run."""
+    knobs = {
+        'checkpoint': {'warm_start': base.run_dir}, 'adapter': {'kind': 'lora', 'rank': 3, 'alpha': 6.0, **adapter},
+        'execution': {'compute_dtype': 'float32', 'remat': 'none'},
+    }  # fmt: skip
+    config = resolve({**to_dict(base), **knobs, 'name': 'run', 'run_root': str(folder)})
+    model = run.model_config(config, vocabulary.load(base.vocabulary.path).size)
+    part = run_adapters.tuned(config, state.skeleton(model, config.execution), model=model)
+    mesh = mesh_lib.make(MeshConfig(), jax.devices()[:1])
+    with jax.set_mesh(mesh):
+        found = run_adapters.base(config, part, model=model, mesh=mesh)
     rng = np.random.default_rng(1)
-    a, b = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 32, 3), (2, 3, 48)))
-    params = nested(
-        flat(found.params) | {'stack.blocks.mlp.up': LowRank(found.params['stack']['blocks']['mlp']['up'], a, b, 2.0)}
-    )
-    monkeypatch.setattr(scored_model, 'load', lambda *_, **__: dataclasses.replace(found, params=params))
-    export.export(runs['llama'], str(tmp_path / 'out'), dtype='float32')
+    trained = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape) * 0.3, jnp.float32), part.bones.shapes)
+    write(config, trained, base=found.fingerprint)
+    return export.run_config(config.run_dir), trained, part.adapter
+
+
+def test_an_adapter_is_merged_into_its_base(runs, tmp_path):
+    config, trained, _ = adapted(tmp_path, runs['llama'])
+    before = export.read(runs['llama'], 'latest').params
+    export.export(config, str(tmp_path / 'out'), dtype='float32')
     back = hugging_face.load(tmp_path / 'out', hugging_face.read_config(tmp_path / 'out'))
-    merged = np.asarray(found.params['stack']['blocks']['mlp']['up']) + 2.0 * np.asarray(a) @ np.asarray(b)
-    np.testing.assert_allclose(back['stack']['blocks']['mlp']['up'], merged, rtol=1e-5, atol=1e-5)
+    pair = trained['stack']['blocks']['mlp']['up']
+    merged = before['stack']['blocks']['mlp']['up'] + 2.0 * jnp.matmul(
+        pair['lora_a'], pair['lora_b'], precision='highest'
+    )
+    np.testing.assert_allclose(back['stack']['blocks']['mlp']['up'], merged, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(back['embedding']['table'], before['embedding']['table'])
+
+
+def test_an_adapter_is_written_alone_in_the_peft_format(runs, tmp_path):
+    config, trained, adapter = adapted(tmp_path, runs['llama'])
+    parting = export.export(config, str(tmp_path / 'out'), form='peft', base='some/base')
+    assert read(tmp_path / 'out' / 'adapter_config.json')['base_model_name_or_path'] == 'some/base'
+    theirs, back = peft.load(tmp_path / 'out', parting.model)
+    assert (theirs.kind, theirs.rank, theirs.alpha) == (adapter.kind, adapter.rank, adapter.alpha)
+    jax.tree.map(np.testing.assert_array_equal, back, trained)
+    assert vocabulary.load(str(tmp_path / 'out')).encode(texts()) == parting.vocabulary.encode(texts())
+    with pytest.raises(errors.ConfigError, match=r"--format=peft: a run with adapter\.kind='none' has no adapter"):
+        export.export(runs['llama'], str(tmp_path / 'other'), form='peft')
+
+
+def test_a_tuned_prompt_leaves_its_run_in_the_peft_format_only(runs, tmp_path):
+    config, trained, _ = adapted(tmp_path, runs['llama'], kind='prompt', prompt_tokens=4)
+    with pytest.raises(errors.ConfigError, match='prompt cannot be merged into weights; export it with --format=peft'):
+        export.export(config, str(tmp_path / 'out'))
+    parting = export.export(config, str(tmp_path / 'out'), form='peft')
+    jax.tree.map(np.testing.assert_array_equal, peft.load(tmp_path / 'out', parting.model)[1], trained)
+
+
+@pytest.mark.parametrize('adapter', [False, True])
+def test_weights_are_in_the_dtype_of_the_export_before_it_is_written(adapter, runs, tmp_path):
+    config = adapted(tmp_path, runs['llama'])[0] if adapter else runs['llama']
+    f32, b16 = (flat(export.read(config, 'latest', dtype=dtype).params) for dtype in ('float32', 'bfloat16'))
+    for name, weight in b16.items():
+        assert weight.dtype == jnp.bfloat16
+        np.testing.assert_array_equal(weight, f32[name].astype(jnp.bfloat16), err_msg=name)
+    kept = {
+        name: w.dtype for name, w in flat(export.read(config, 'latest', form='gguf', dtype='float16').params).items()
+    }
+    assert kept['stack.blocks.mlp.up'] == jnp.float16 and kept['stack.norm.scale'] == jnp.float32
 
 
 def test_a_weight_that_the_dtype_cannot_hold_is_refused_by_its_name(runs, tmp_path):
-    parting = export.read(runs['llama'], 'latest')
-    parting.params['stack']['norm']['scale'] = jnp.full((32,), 1e5, jnp.float32)
-    with pytest.raises(errors.ConfigError, match=r'stack\.norm\.scale holds 1e\+05, --dtype=float16 at most 65504'):
-        export._check_weights(parting, 'float16')
-    export._check_weights(parting, 'bfloat16')
-    parting.params['stack']['norm']['scale'] = jnp.full((32,), jnp.nan, jnp.float32)
-    with pytest.raises(errors.CheckpointError, match=r'step 1: the weight stack\.norm\.scale holds what is no number'):
-        export._check_weights(parting, 'float32')
+    config = made(tmp_path, runs['llama'].vocabulary.path, LLAMA, scale={'stack.norm.scale': 1e5})
+    with pytest.raises(errors.ConfigError, match=r'stack\.norm\.scale holds .*e\+0[45], --dtype=float16 at most 65504'):
+        export.export(config, str(tmp_path / 'out'), dtype='float16')
+    export.export(config, str(tmp_path / 'out'), dtype='bfloat16')
+    config = made(tmp_path / 'nan', runs['llama'].vocabulary.path, LLAMA, scale={'stack.norm.scale': np.nan})
+    with pytest.raises(errors.CheckpointError, match=r'run: the weight stack\.norm\.scale holds what is no number'):
+        export.export(config, str(tmp_path / 'other'))
 
 
 @pytest.mark.parametrize(
     'shape, options, kind, message',
     [
-        ('llama', {'form': 'guff'}, errors.ConfigError, r"--format='guff' is none of hugging_face, gguf.*did you mean"),
+        (
+            'llama',
+            {'form': 'guff'},
+            errors.ConfigError,
+            r"--format='guff' is none of hugging_face, gguf, peft.*mean",
+        ),
         ('llama', {'dtype': 'float64'}, errors.ConfigError, r"--dtype='float64' with --format=hugging_face is none of"),
         ('llama', {'dtype': 'q8_0'}, errors.ConfigError, r"--dtype='q8_0' with --format=hugging_face"),
         ('llama', {'form': 'gguf'}, errors.ConfigError, r'must be the name of a \.gguf file'),

@@ -29,7 +29,7 @@ def points(value: float) -> str:
     >>> points(0.0214), points(-0.3), points(0.0)
     ('+2.1', '-30.0', '+0.0')
     """
-    return f'{100 * value:+.1f}'
+    return f'{100 * value:+z.1f}'
 
 
 def between(interval: Sequence[float] | None) -> str:

@@ -67,6 +67,17 @@ class Seen(Values):
         return errors.ConfigError(f'{self.file}: {told} cannot be represented: {why}')
 
 
+_COUNTS = {
+    'vocab_size', 'layers', 'width', 'heads', 'kv_heads', 'head_width', 'mlp_width', 'max_length', 'experts.count',
+    'experts.chosen', 'experts.width', 'embedding.positions', 'attention.window',
+}  # fmt: skip
+# Keys that rules read, for messages.
+_SIZES = {
+    'hidden_size': 'width', 'num_attention_heads': 'heads', 'num_key_value_heads': 'kv_heads', 'head_dim': 'head_width',
+    'max_position_embeddings': 'max_length',
+}  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """One kind of checkpoint.
@@ -95,6 +106,18 @@ class Family:
 
     def read(self, values: Mapping[str, Any], file: str) -> ModelConfig:
         """Raises ConfigError, naming the key that cannot be represented."""
+        try:
+            fields = self._fields(values, file)
+            for name in _COUNTS & fields.keys():
+                value = fields[name]
+                if value is not None and (type(value) is not int or value < 1):
+                    theirs = next((key for key, ours in (self.keys | _SIZES).items() if ours == name), name)
+                    raise errors.ConfigError(f'{file}: {theirs}={value!r} must be a whole number, at least 1')
+            return replace(ModelConfig(), fields)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise errors.ConfigError(f'{file}: a value in it is not of the kind it must be: {error!r}') from None
+
+    def _fields(self, values: Mapping[str, Any], file: str) -> Fields:
         seen, fields = Seen(values, file), dict(self.fixed)
         for theirs, ours in self.keys.items():
             value = seen.take(theirs, self.defaults.get(theirs))
@@ -110,10 +133,7 @@ class Family:
         for key in values:
             if key not in known:
                 raise seen.refuse(key, f'no {self.name} key of that name is known{errors.near(key, known)}')
-        try:
-            return replace(ModelConfig(), fields)
-        except TypeError as error:
-            raise errors.ConfigError(f'{file}: {error}') from None
+        return fields
 
     def write(self, config: ModelConfig) -> Values:
         """Raises ConfigError if the family has no key for something the model does."""
@@ -125,7 +145,7 @@ class Family:
             values['query_pre_attn_scalar'] = int(width)  # transformers wants it whole
         for _, writer in self.rules:
             values |= writer(config)
-        if differences := differing(config, self.read(values, self.name)):
+        if differences := differing(config, replace(ModelConfig(), self._fields(values, self.name))):
             told = ', '.join(f'model.{field}={ours!r} (it would be {theirs!r})' for field, ours, theirs in differences)
             raise errors.ConfigError(f'a {self.name} config has no key for {told}')
         return values

@@ -75,9 +75,12 @@ def check_tokenizer(directory: Path, rows: int) -> None:
     if not file.is_file():
         return
     values = read_json(file)
-    vocabulary = (values.get('model') or {}).get('vocab') or {}
-    highest = len(vocabulary) - 1 if isinstance(vocabulary, list) else max(vocabulary.values(), default=-1)
-    highest = max([highest, *(token['id'] for token in values.get('added_tokens') or ())])
+    try:
+        vocabulary = (values.get('model') or {}).get('vocab') or {}
+        highest = len(vocabulary) - 1 if isinstance(vocabulary, list) else max(vocabulary.values(), default=-1)
+        highest = max([highest, *(token['id'] for token in values.get('added_tokens') or ())])
+    except (AttributeError, KeyError, TypeError) as error:
+        raise errors.CheckpointError(f'{file} is no tokenizer: {error!r}; fetch it again') from None
     if highest >= rows:
         raise errors.CheckpointError(
             f'{file}: the tokenizer has ids up to {highest}, the embedding {rows} rows; they do not belong together'

@@ -8,7 +8,7 @@ The file is mapped. A tensor is turned into floats when its turn comes, under it
 and goes through the tables of `weight_names`, straight to where it lies.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from flan_jax.interop.config_keys import Family, differing, essential
 from flan_jax.interop.gguf_blocks import KINDS
 from flan_jax.interop.weight_plan import axis_sizes, flat_shapes, sources
 from flan_jax.models.config import ModelConfig
-from flan_jax.models.weight_tree import flat
+from flan_jax.models.weight_tree import flat, nested
 
 Makers = dict[str, tuple[tuple[int, ...], Callable[[], np.ndarray]]]  # name -> shape, and what makes the tensor
 
@@ -58,13 +58,20 @@ def load(path: str, config: ModelConfig, *, shardings: Any = None, dtype: str = 
       CheckpointError: a tensor is missing, unknown or of another shape; names tensor and file.
       ConfigError: the file holds another model than `config`.
     """
+    return nested(dict(each_weight(path, config, shardings=shardings, dtype=dtype)))
+
+
+def each_weight(
+    path: str, config: ModelConfig, *, shardings: Any = None, dtype: str = 'float32'
+) -> Iterator[tuple[str, jax.Array]]:
+    """Path and weight, one after the other, for who does not want to hold them all; otherwise as `load`."""
     file = gguf_file.read(str(path))
     family, own = _config(file)
     if differences := differing(essential(own), essential(config)):
         told = ', '.join(f'model.{field}={asked!r}, there {theirs!r}' for field, theirs, asked in differences)
         raise errors.ConfigError(f'{path} holds another model: {told}')
     _, tensors = gguf_weights.read(file)
-    return hugging_face.load_tensors(tensors, family, config=config, source=path, shardings=shardings, dtype=dtype)
+    yield from hugging_face.each_made(tensors, family, config=config, source=path, shardings=shardings, dtype=dtype)
 
 
 def save(

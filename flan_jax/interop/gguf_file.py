@@ -199,7 +199,7 @@ def _typed(value: Any) -> tuple[int, bytes]:
             return _FLOAT32, struct.pack('<f', value)
         case str():
             return _STRING, _text(value)
-        case list() if value and all(isinstance(item, str) for item in value):
+        case list() if all(isinstance(item, str) for item in value):  # merges, of which there may be none
             return _ARRAY, struct.pack('<IQ', _STRING, len(value)) + b''.join(map(_text, value))
         case list() if value and all(isinstance(item, int) for item in value):
             return _ARRAY, struct.pack('<IQ', _INT32, len(value)) + np.array(value, '<i4').tobytes()

@@ -11,7 +11,7 @@ and no pickle is ever opened.
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -100,16 +100,23 @@ def load(directory: Path, config: ModelConfig, *, shardings: Any = None, dtype: 
         embedding rows; names tensor and file.
       ConfigError: the directory holds another model than `config`.
     """
+    return nested(dict(each_weight(directory, config, shardings=shardings, dtype=dtype)))
+
+
+def each_weight(
+    directory: Path, config: ModelConfig, *, shardings: Any = None, dtype: str | None = 'float32'
+) -> Iterator[tuple[str, jax.Array]]:
+    """Path and weight, one after the other, for who does not want to hold them all; otherwise as `load`."""
     family, own = _config(directory)
     if differences := differing(config, own):
         told = ', '.join(f'model.{field}={asked!r}, there {theirs!r}' for field, asked, theirs in differences)
         raise errors.ConfigError(f'{directory} holds another model: {told}')
     check_tokenizer(directory, config.vocab_size)
     tensors = stored_tensors(directory)
-    return load_tensors(tensors, family, config=config, source=directory, shardings=shardings, dtype=dtype)
+    yield from each_made(tensors, family, config=config, source=directory, shardings=shardings, dtype=dtype)
 
 
-def load_tensors(
+def each_made(
     tensors: Mapping[str, Stored],
     family: Family,
     *,
@@ -117,7 +124,7 @@ def load_tensors(
     source: Path,
     shardings: Any = None,
     dtype: str | None = 'float32',
-) -> Any:
+) -> Iterator[tuple[str, jax.Array]]:
     """Weights made of a family's tensors, each read straight to its devices.
 
     Args:
@@ -128,8 +135,8 @@ def load_tensors(
       shardings: a tree like the weights; None: all on the first device.
       dtype: of the weights in memory; None: as stored.
 
-    Returns:
-      Nested dictionaries, as `nnx.merge` takes them.
+    Yields:
+      (dotted path, weight).
 
     Raises:
       CheckpointError: a tensor is missing, unknown or of another shape; names tensor and file.
@@ -140,7 +147,6 @@ def load_tensors(
     named = naming(family, tensors)
     placed = {} if shardings is None else flat(shardings)
     alone = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    out = {}
     for path, shape in shapes.items():
         names, how = plan[path]
         kind = tensors[named(names.flat[0])].dtype if dtype is None else DTYPES[dtype]
@@ -148,9 +154,8 @@ def load_tensors(
         for place in np.ndindex(names.shape):
             found[place] = tensors[named(names[place])]
         read = _reader(found, how, sizes=sizes, shape=shape, dtype=kind)
-        out[path] = jax.make_array_from_callback(shape, placed.get(path, alone), read, dtype=kind)
-        out[path].block_until_ready()
-    return nested(out)
+        made = jax.make_array_from_callback(shape, placed.get(path, alone), read, dtype=kind)
+        yield path, made.block_until_ready()
 
 
 def _reader(

@@ -211,13 +211,23 @@ def read_config(directory: Path) -> AdapterConfig:
             raise errors.ConfigError(f'{file}: {key}={values[key]!r} cannot be represented; merge it with PEFT first')
     name = pathlib.Path(directory).name
     if kind == 'prompt':
-        return AdapterConfig(kind='prompt', name=name, prompt_tokens=values['num_virtual_tokens'])
+        return AdapterConfig(kind='prompt', name=name, prompt_tokens=_count(values, 'num_virtual_tokens', file=file))
     if kind == 'ia3':
         return AdapterConfig(kind='ia3', name=name)
+    alpha = values.get('lora_alpha')
+    if type(alpha) not in (int, float):
+        raise errors.ConfigError(f'{file}: lora_alpha={alpha!r} must be a number')
     return AdapterConfig(
-        kind='dora' if values.get('use_dora') else 'lora', name=name, rank=values['r'],
-        alpha=float(values['lora_alpha']), rank_stabilised=bool(values.get('use_rslora')),
+        kind='dora' if values.get('use_dora') else 'lora', name=name, rank=_count(values, 'r', file=file),
+        alpha=float(alpha), rank_stabilised=bool(values.get('use_rslora')),
     )  # fmt: skip
+
+
+def _count(values: Mapping[str, Any], key: str, *, file: pathlib.Path) -> int:
+    value = values.get(key)
+    if type(value) is not int or value < 1:
+        raise errors.ConfigError(f'{file}: {key}={value!r} must be a whole number, at least 1')
+    return value
 
 
 def load(directory: Path, model: ModelConfig) -> tuple[AdapterConfig, dict[str, Any]]:

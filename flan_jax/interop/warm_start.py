@@ -5,7 +5,7 @@ import fnmatch
 import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -78,11 +78,7 @@ def begin(
       CheckpointError: it is missing, broken, or of no known kind.
     """
     source = config.checkpoint.warm_start
-    path, theirs = describe(source)
-    own = dataclasses.replace(essential(theirs), vocab_size=model.vocab_size)
-    if differences := differing(essential(model), own):
-        told = ', '.join(f'model.{field}={ours!r}, there {other!r}' for field, ours, other in differences)
-        raise errors.ConfigError(f'checkpoint.warm_start={source!r} holds another model: {told}')
+    path, theirs = _same_model(source, model)
     bones = state_lib.skeleton(theirs, config.execution)
     fresh, shapes = flat(state.params), flat(bones.shapes)
     account = _account(source, fresh, shapes=shapes, leave=config.checkpoint.warm_start_leave)
@@ -96,6 +92,54 @@ def begin(
         put = jax.jit(functools.partial(_resized, axis=ROWS[name]), out_shardings=fresh[name].sharding)
         out[name] = put(fresh[name], loaded[name])
     return dataclasses.replace(state, params=nested(out)), account
+
+
+def _same_model(source: str, model: ModelConfig) -> tuple[str, ModelConfig]:
+    """`describe`, and refuses another model than `model` but for its pieces."""
+    path, theirs = describe(source)
+    own = dataclasses.replace(essential(theirs), vocab_size=model.vocab_size)
+    if differences := differing(essential(model), own):
+        told = ', '.join(f'model.{field}={ours!r}, there {other!r}' for field, ours, other in differences)
+        raise errors.ConfigError(f'checkpoint.warm_start={source!r} holds another model: {told}')
+    return path, theirs
+
+
+def each_weight(
+    config: Config, *, model: ModelConfig, mesh: jax.sharding.Mesh
+) -> tuple[Account, Iterator[tuple[str, jax.Array]]] | None:
+    """The weights of `config.checkpoint.warm_start` one after the other, for who does not want to hold them all in f32.
+
+    Returns:
+      The account, and (dotted path, f32 weight on its sharding); None if a weight would not be taken whole.
+
+    Raises:
+      ConfigError, CheckpointError: see `begin`.
+    """
+    source = config.checkpoint.warm_start
+    path, theirs = _same_model(source, model)
+    bones = state_lib.skeleton(theirs, config.execution)
+    ours = flat(state_lib.skeleton(model, config.execution).shapes)
+    account = _account(source, ours, shapes=flat(bones.shapes), leave=config.checkpoint.warm_start_leave)
+    if account.partly or account.fresh or account.skipped:
+        return None
+    placed = state_lib.weight_shardings(bones, mesh)
+    if path.endswith('.gguf'):
+        return account, gguf.each_weight(path, theirs, shardings=placed)
+    if not _checkpoints(path).is_dir():
+        return account, hugging_face.each_weight(path, theirs, shardings=placed)
+    return account, checkpoint_weights(_newest(path), bones.shapes, placed=placed)
+
+
+def checkpoint_weights(step: pathlib.Path, shapes: Any, *, placed: Any) -> Iterator[tuple[str, jax.Array]]:
+    """Path and weight of a run's checkpoint, one after the other.
+
+    Raises:
+      CheckpointError: they cannot be read, or have other shapes.
+    """
+    where = flat(placed)
+    for name, shape in flat(shapes).items():
+        found = checkpoint.weights(step, nested({name: shape}), placed=nested({name: where[name]}))
+        yield name, jax.block_until_ready(flat(found)[name])
 
 
 def _resized(ours: jax.Array, theirs: jax.Array, *, axis: int) -> jax.Array:

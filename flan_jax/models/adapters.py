@@ -13,7 +13,7 @@ import fnmatch
 import hashlib
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -52,7 +52,7 @@ def outputs(axes: Axes) -> int:
 
 def stacked(axes: Axes) -> int:
     """Leading axes that only stack weights."""
-    return next((i for i, axis in enumerate(axes) if axis != 'layers'), len(axes))
+    return next((i for i, axis in enumerate(axes) if axis not in ('layers', 'experts')), len(axes))
 
 
 def sites(config: AdapterConfig, axes: Tree) -> dict[str, Axes]:
@@ -130,7 +130,7 @@ def _parts(config: AdapterConfig, axes: Axes, *, shape: tuple[int, ...]) -> dict
 
 def on_inputs(axes: Axes) -> bool:
     """IA3 multiplies what goes into an MLP's last matrix, and what comes out of the others."""
-    return 'mlp' in axes[:-1]
+    return bool({'mlp', 'expert_mlp'} & set(axes[:-1]))
 
 
 def begin(config: AdapterConfig, base: Tree, *, shapes: Tree, axes: Tree, seed: int) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def merge(params: Tree) -> dict[str, Any]:
     """
     leaves = jax.tree.leaves(params, is_leaf=_is_adapted)
     if any(isinstance(leaf, Prompted) for leaf in leaves):
-        raise errors.ConfigError('a tuned prompt cannot be merged into weights; write it in the PEFT format instead')
+        raise errors.ConfigError('a tuned prompt cannot be merged into weights; export it with --format=peft instead')
     return jax.tree.map(dense, dict(params), is_leaf=_is_adapted)
 
 
@@ -262,7 +262,17 @@ def _is_adapted(leaf: Any) -> bool:
 
 
 def fingerprint(frozen: Tree, *, salt: str = '') -> str:
-    """Of numbers that are not trained: the same on any mesh, another one if any of them or the salt is another.
+    """Of numbers that are not trained: the same on any mesh, another one if any of them or the salt is another."""
+    return digest(sums(frozen), salt=salt)
+
+
+def digest(told: Iterable[str], *, salt: str = '') -> str:
+    """The fingerprint of trees whose `sums` are given, in any order."""
+    return hashlib.sha256('\n'.join([salt, *sorted(told)]).encode()).hexdigest()[:16]
+
+
+def sums(tree: Tree) -> list[str]:
+    """Each weight's path and a sum over its bits.
 
     Sums of 32-bit integers, each number's bits times an odd number that depends on where it stands, do not care for the
     order in which devices add them up.
@@ -276,6 +286,5 @@ def fingerprint(frozen: Tree, *, salt: str = '') -> str:
             at = at * jnp.uint32(width) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
         return jnp.sum((x + jnp.uint32(1)) * (at * jnp.uint32(0x9E3779B2) + jnp.uint32(1)), dtype=jnp.uint32)
 
-    sums = jax.jit(lambda tree: jax.tree.map(one, tree))(frozen)
-    told = [f'{jax.tree_util.keystr(path)} {int(value)}' for path, value in jax.tree_util.tree_leaves_with_path(sums)]
-    return hashlib.sha256('\n'.join([salt, *sorted(told)]).encode()).hexdigest()[:16]
+    found = jax.jit(lambda tree: jax.tree.map(one, tree))(tree)
+    return [f'{jax.tree_util.keystr(path)} {int(value)}' for path, value in jax.tree_util.tree_leaves_with_path(found)]

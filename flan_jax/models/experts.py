@@ -46,10 +46,10 @@ class Experts(nnx.Module):
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs):
         d, e, f = config.width, config.experts.count, config.experts.width
         self.router = weight(rngs, (d, e), axes=('embed', 'norm'), init=fan_in(d))
-        # A stack of matrices, as over layers: never split, never mixed by an optimizer.
-        self.gate = weight(rngs, (e, d, f), axes=('layers', 'embed', 'mlp'), init=fan_in(d))
-        self.up = weight(rngs, (e, d, f), axes=('layers', 'embed', 'mlp'), init=fan_in(d))
-        self.down = weight(rngs, (e, f, d), axes=('layers', 'mlp', 'embed'), init=fan_in(f))
+        # A stack of matrices, as over layers: never mixed by an optimizer.
+        self.gate = weight(rngs, (e, d, f), axes=('experts', 'embed', 'expert_mlp'), init=fan_in(d))
+        self.up = weight(rngs, (e, d, f), axes=('experts', 'embed', 'expert_mlp'), init=fan_in(d))
+        self.down = weight(rngs, (e, f, d), axes=('experts', 'expert_mlp', 'embed'), init=fan_in(f))
         shared = config.experts.shared_width
         self.shared = None if shared is None else MLP(config, rngs=rngs, width=shared)
         self.shared_gate = None if shared is None else weight(rngs, (d, 1), axes=('embed', 'norm'), init=fan_in(d))

@@ -1,18 +1,25 @@
 """The train step compiled for TPUs that are not there: sharding, kernels and memory checked without one."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from flan_jax.batch import Batch, Rows
 from flan_jax.config import Config
+from flan_jax.models import adapters
+from flan_jax.models.adapter_config import AdapterConfig
+from flan_jax.models.weight_tree import flat, nested
 from flan_jax.parallel import axes
 from flan_jax.parallel import mesh as mesh_lib
 from flan_jax.training import optimizer, state, step
+from flan_jax.training.state import Skeleton
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +51,7 @@ def compile_step(
     Kernels are those of `execution.attention`; `auto` asks the devices that are there, so name one.
 
     Args:
-      config: the run; `model.vocab_size` must be set.
+      config: the run; `model.vocab_size` must be set. With an adapter, only that is trained.
       positions: M, the most supervised positions a device has in a microbatch.
       topology: as libtpu names it, generation and chips.
       options: XLA's, such as `{'xla_tpu_enable_latency_hiding_scheduler': 'true'}`.
@@ -54,21 +61,52 @@ def compile_step(
     """
     devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
     mesh = mesh_lib.make(config.mesh, list(devices))
-    bones = state.skeleton(config.model, config.execution)
+    model = state.skeleton(config.model, config.execution)
+    bones, whole, frozen = model, None, None
+    if config.adapter.kind != 'none':
+        bones = state.Skeleton(model.graph, *adapters.parts(config.adapter, model.shapes, axes=model.axes))
+        whole = functools.partial(_assembled, config=config.adapter, axes=model.axes)
+        frozen = abstract_base(config, model, trained=bones, mesh=mesh)
     tx, schedule = optimizer.make(config.optimizer, bones.axes, steps=config.training.steps or 1)
     placed = state.shardings(bones, tx, mesh=mesh)
     run = step.make(
-        bones.graph, tx, training=config.training, schedule=schedule,
-        dropout_seed=config.seed if config.model.dropout else None,
+        model.graph, tx, training=config.training, schedule=schedule,
+        dropout_seed=config.seed if config.model.dropout else None, whole=whole,
     )  # fmt: skip
     abstract = jax.tree.map(
         lambda x, sharding: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state.shapes(bones, tx), placed
     )
     with jax.set_mesh(mesh):
         jitted = jax.jit(run, donate_argnums=0, out_shardings=(placed, None))
-        return jitted.lower(abstract, abstract_batch(config, mesh, positions=positions)).compile(
+        return jitted.lower(abstract, abstract_batch(config, mesh, positions=positions), frozen).compile(
             compiler_options=options
         )
+
+
+def _assembled(frozen: Any, trained: Any, *, config: AdapterConfig, axes: Any) -> Any:
+    return adapters.assemble(frozen, trained, config=config, axes=axes)
+
+
+def abstract_base(config: Config, model: Skeleton, *, trained: Skeleton, mesh: Mesh) -> Any:
+    """Shapes and shardings of the weights that are not trained, in the type they are kept in; of `adapter.others` it
+    knows nothing.
+
+    Codes and scales of a quantised matrix lie as the matrix does, but for axes that no longer divide.
+    """
+    keep = functools.partial(adapters.keep, config.adapter, shapes=trained.shapes, axes=model.axes)
+    axes_of = flat(model.axes)
+
+    def place(name: str, leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        entries = []
+        for size, entry in zip(leaf.shape, axes.spec(axes_of[name])):
+            names = (entry,) if isinstance(entry, str) else entry or ()
+            ways = math.prod(mesh.shape[name] for name in names)
+            entries.append(None if size % ways else entry)
+        sharding = NamedSharding(mesh, PartitionSpec(*entries))
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    kept = flat(jax.eval_shape(keep, model.shapes))
+    return nested({name: jax.tree.map(functools.partial(place, name), leaf) for name, leaf in kept.items()})
 
 
 def abstract_batch(config: Config, mesh: Mesh, *, positions: int) -> Batch:

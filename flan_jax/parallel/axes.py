@@ -7,7 +7,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from flan_jax import errors
 
-# Weights are split over `fsdp` along the residual width and over `tensor` along heads, MLP and vocabulary.
+# Weights are split over `fsdp` along the residual width and over `tensor` along heads, MLP and vocabulary, those of
+# sparse experts by experts: whole ones, since each is narrow.
 # Activations are split over `data` and `fsdp` along the batch.
 TABLE: dict[str, tuple[str, ...] | None] = {
     'batch': ('data', 'fsdp'),
@@ -15,6 +16,8 @@ TABLE: dict[str, tuple[str, ...] | None] = {
     'length': ('context',),
     'embed': ('fsdp',),
     'mlp': ('tensor',),
+    'experts': ('tensor',),
+    'expert_mlp': None,
     'heads': ('tensor',),
     'kv_heads': ('tensor',),
     'vocab': ('tensor',),

@@ -107,7 +107,7 @@ def _matrix(axes: tuple[str, ...]) -> optax.contrib.MuonDimensionNumbers | None:
     """Which axes muon sums over and which it gives; None for what is no matrix."""
     if set(axes) & set(NOT_MATRICES):
         return None
-    inner = [i for i, axis in enumerate(axes) if axis != 'layers']
+    inner = [i for i, axis in enumerate(axes) if axis not in ('layers', 'experts')]
     if axes[-1] == 'head':  # [D, N H]
         return optax.contrib.MuonDimensionNumbers((inner[0],), tuple(inner[1:]))
     return optax.contrib.MuonDimensionNumbers(tuple(inner[:-1]), (inner[-1],))

@@ -1,6 +1,7 @@
 """What a run says while it goes: JSON lines, TensorBoard, a progress bar, and rates of work."""
 
 import json
+import math
 import pathlib
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ import jax
 from flan_jax.config import TelemetryConfig
 from flan_jax.models import presets
 from flan_jax.models.config import ModelConfig
+from flan_jax.models.weight_tree import flat
 
 # Dense bf16 peak, FLOP/s, from the vendors' data sheets.
 PEAKS = {
@@ -24,13 +26,40 @@ PEAKS = {
 }
 
 
-def flops_per_token(config: ModelConfig, *, row_tokens: int) -> float:
-    """Training FLOPs a token of a decoder-only model, 6 N + causal attention (Kaplan et al. 2020).
+def flops_per_token(config: ModelConfig, *, row_tokens: int, trained: Any = None) -> float:
+    """Training FLOPs a token of a decoder-only model: 6 N + causal attention (Kaplan et al. 2020).
 
-    N counts the head as if logits were made everywhere, so that figures compare with other code's.
+    Of 6 N, the forward pass is 2 N, the gradients of activations 2 N and those of weights 2 N; frozen weights need none
+    of the last, and what an adapter adds costs all three. N counts the head as if logits were made everywhere, so that
+    figures compare with other code's; elementwise work (norms, biases, IA3's factors) is left out.
+
+    Args:
+      config: of the model.
+      row_tokens: of a row.
+      trained: shapes of what is trained, as `models.adapters.parts` gives them; None: all weights.
     """
     count = presets.active_count(config)
-    return 6.0 * count + 6.0 * config.layers * config.heads * config.head_width * row_tokens
+    attention = 6.0 * config.layers * config.heads * config.head_width * row_tokens
+    if trained is None:
+        return 6.0 * count + attention
+    return 4.0 * count + attention + sum(_own_flops(config, name, leaf=leaf) for name, leaf in flat(trained).items())
+
+
+def _own_flops(config: ModelConfig, name: str, *, leaf: Any) -> float:
+    """What training one part of an adapter adds to passing activations and their gradients through the frozen model."""
+    path, _, part = name.rpartition('.')
+    looked_up = path.startswith('positions.') or (path == 'embedding.table' and not config.tied_embeddings)
+    vector = leaf.ndim < 2 or path.endswith(('scale', 'bias'))
+    share = 1.0
+    if config.experts.count is not None and path.endswith(('.mlp.gate', '.mlp.up', '.mlp.down')):
+        share = config.experts.chosen / config.experts.count
+    match part:
+        case 'lora_a' | 'lora_b':
+            return 6.0 * share * math.prod(leaf.shape)
+        case 'weight' if not looked_up and not vector:
+            return 2.0 * share * math.prod(leaf.shape)
+        case _:
+            return 0.0
 
 
 def mfu(tokens_per_s: float, flops: float) -> float | None:

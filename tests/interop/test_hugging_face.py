@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from flax import nnx
 
 from flan_jax import errors
+from flan_jax.batch import Rows
 from flan_jax.config import MeshConfig
 from flan_jax.interop import directory as files
 from flan_jax.interop import families, hugging_face, safetensors_file
@@ -27,6 +29,7 @@ SMALL = ModelConfig(
     vocab_size=40, layers=2, width=16, heads=4, kv_heads=2, head_width=8, mlp_width=24, norm_eps=1e-5, max_length=64,
     tied_embeddings=False, rope=RopeConfig(scaling='llama3', factor=4.0, original_length=16),
 )  # fmt: skip
+EXACT = ExecutionConfig(compute_dtype='float32', attention='dense', remat='none')
 KINDS = {
     'llama': SMALL,
     'phi3': dataclasses.replace(
@@ -37,7 +40,7 @@ KINDS = {
         ),
     ),
     'mixtral': dataclasses.replace(
-        SMALL, rope=RopeConfig(), experts=ExpertsConfig(count=3, width=24),
+        SMALL, rope=RopeConfig(), experts=ExpertsConfig(count=4, width=24),
         attention=AttentionConfig(window=8, layers=('window',)),
     ),
     't5': ModelConfig(
@@ -138,6 +141,10 @@ def rewrite(folder: pathlib.Path, **changes) -> None:
          r"rope_scaling=.*'twist' has no meaning"),
         ({'quantization_config': {'bits': 4}}, r'quantization_config: quantised weights cannot be read'),
         ({'num_hidden_layers': None}, r'num_hidden_layers=None cannot be represented: it is missing'),
+        ({'num_hidden_layers': -2}, r'config\.json: num_hidden_layers=-2 must be a whole number, at least 1'),
+        ({'hidden_size': 'wide'}, r"config\.json: hidden_size='wide' must be a whole number, at least 1"),
+        ({'num_attention_heads': 0}, r'config\.json: (num_attention_heads=0 must be|a value in it is not of the kind)'),
+        ({'rope_scaling': 3}, r'config\.json: .*rope_scaling|config\.json: a value in it is not of the kind'),
     ],
 )  # fmt: skip
 def test_a_config_that_cannot_be_represented_is_refused_by_its_key(changes, message, tmp_path):
@@ -252,6 +259,32 @@ def test_a_tokenizer_with_more_ids_than_rows_is_refused(tmp_path):
     (folder / 'tokenizer.json').write_text(json.dumps({'model': {'vocab': {'a': 0}}, 'added_tokens': [token]}))
     with pytest.raises(errors.CheckpointError, match=r'tokenizer\.json: the tokenizer has ids up to 40, .* 40 rows'):
         hugging_face.load(folder, SMALL)
+
+
+def test_a_tokenizer_file_of_another_form_is_refused_by_its_name(tmp_path):
+    folder = saved(tmp_path)
+    (folder / 'tokenizer.json').write_text(json.dumps({'model': 3}))
+    with pytest.raises(errors.CheckpointError, match=r'tokenizer\.json is no tokenizer: .*; fetch it again'):
+        hugging_face.load(folder, SMALL)
+
+
+def logits(config: ModelConfig, params: dict) -> np.ndarray:
+    model = nnx.merge(state.skeleton(config, EXACT).graph, params)
+    tokens = jnp.asarray([[3, 9, 27, 1, 5]], jnp.int32)
+    rows = Rows(tokens, jnp.ones_like(tokens), jnp.arange(5, dtype=jnp.int32)[None])
+    return np.asarray(model.logits(model(rows)))
+
+
+@pytest.mark.parametrize('tied', [True, False])
+def test_a_tied_table_is_written_once_and_a_head_of_its_own_beside_it_and_logits_come_back(tied, tmp_path):
+    config = dataclasses.replace(SMALL, tied_embeddings=tied)
+    folder = saved(tmp_path, config)
+    names = set(files.stored_tensors(folder))
+    assert ('lm_head.weight' in names) != tied and 'model.embed_tokens.weight' in names
+    assert json.loads((folder / 'config.json').read_text())['tie_word_embeddings'] == tied
+    back = hugging_face.read_config(folder)
+    assert back.tied_embeddings == tied
+    np.testing.assert_array_equal(logits(back, hugging_face.load(folder, back)), logits(config, drawn(config)))
 
 
 def test_another_model_than_asked_for_is_refused_by_its_fields(tmp_path):

@@ -92,6 +92,8 @@ def test_an_adapter_of_another_base_is_refused_with_tensor_and_file(changes, mes
         ({'peft_type': 'LOHA'}, r"adapter_config\.json: peft_type='LOHA' is none of LORA"),
         ({'rank_pattern': {'q_proj': 8}}, r'adapter_config\.json: rank_pattern=.* cannot be represented'),
         ({'bias': 'all'}, r"bias='all' cannot be represented"),
+        ({'r': None}, r'adapter_config\.json: r=None must be a whole number, at least 1'),
+        ({'lora_alpha': 'x'}, r"adapter_config\.json: lora_alpha='x' must be a number"),
     ],
 )
 def test_a_setting_that_cannot_be_represented_is_refused_by_its_key(changes, message, tmp_path):

@@ -12,13 +12,12 @@ import pytest
 from flan_jax import errors
 from flan_jax.batch import Batch, Rows
 from flan_jax.config import CheckpointConfig, Config, TrainingConfig, resolve, to_dict
-from flan_jax.models import adapters, adapters_prompt
+from flan_jax.models import adapters, adapters_prompt, presets
 from flan_jax.models.adapter_config import AdapterConfig, OtherAdapter, check_adapter
 from flan_jax.models.adapters_quantised import Quantised
 from flan_jax.models.adapters_weights import LowRank, size
 from flan_jax.models.config import AttentionConfig, ExecutionConfig, MLPConfig
-from flan_jax.models.presets import preset
-from flan_jax.training import checkpoint, step
+from flan_jax.training import checkpoint, step, telemetry
 from flan_jax.training import state as state_lib
 from flan_jax.training.state import TrainState
 
@@ -125,7 +124,23 @@ def test_an_adapter_begins_as_the_base_and_merged_equals_unmerged(adapt, pack, k
     whole = one.whole(one.frozen, one.moved())
     moved, merged = run(whole, *sides), run(adapters.merge(whole), *sides)
     assert np.abs(moved - base).max() > 1e-2
-    np.testing.assert_allclose(merged, moved, atol=1e-5 * np.abs(moved).max(), rtol=1e-5)
+    # Relative to the largest logit: both are sums in f32, in another order, of numbers that large.
+    np.testing.assert_allclose(merged, moved, atol=1e-5 * np.abs(moved).max(), rtol=0)
+
+
+def test_merging_is_exact_to_the_last_places_of_f32(adapt):
+    """Against float64: the product, its scale and the sum are each rounded once, to half a unit in the last place."""
+    one = adapt('lora')
+    trained = one.moved()
+    merged, base = adapters.flat(adapters.merge(one.whole(one.frozen, trained))), adapters.flat(one.toy.params)
+    own = adapters.flat(trained)
+    for path in {name.rpartition('.')[0] for name in own}:
+        a, b = (np.asarray(own[f'{path}.lora_{side}'], np.float64) for side in 'ab')
+        a, b = a.reshape(len(a), -1, a.shape[-1]), b.reshape(len(b), b.shape[1], -1)
+        w = np.asarray(base[path], np.float64).reshape(len(a), a.shape[1], b.shape[2])
+        off = np.abs(np.asarray(merged[path], np.float64).reshape(w.shape) - (w + one.config.scale * (a @ b)))
+        summed = np.abs(w) + one.config.scale * (np.abs(a) @ np.abs(b))
+        assert (off <= 2 * np.spacing(summed.astype(np.float32))).all(), path
 
 
 @pytest.mark.parametrize('kind', ['lora', 'ia3'])
@@ -209,6 +224,24 @@ def test_no_gradient_of_a_frozen_matrix_is_computed(adapt, pack):
     assert flops[0] < 0.8 * flops[1]
 
 
+def test_frozen_weights_cost_no_gradient_of_theirs_in_the_count_of_flops(adapt):
+    one = adapt('lora')
+    shapes, _ = adapters.parts(one.config, one.toy.params, axes=one.axes)
+    config = one.toy.config
+    whole = telemetry.flops_per_token(config, row_tokens=16)
+    own = 6 * sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    weights = presets.parameter_count(config, embeddings=False)
+    assert telemetry.flops_per_token(config, row_tokens=16, trained=shapes) == whole - 2 * weights + own
+    for targets, named in ((('query',), ['query']), (('*',), list(adapters.MATRICES))):
+        some = AdapterConfig(kind='weights', targets=targets)
+        shapes, _ = adapters.parts(some, one.toy.params, axes=one.axes)
+        found = telemetry.flops_per_token(config, row_tokens=16, trained=shapes)
+        known = adapters.flat(one.toy.params)
+        trained = sum(w.size for path, w in known.items() if path.rpartition('.')[2] in named)
+        trained += known['embedding.table'].size if targets == ('*',) else 0  # tied: the head's matrix, too
+        assert found == whole - 2 * weights + 2 * trained
+
+
 def test_chosen_layers_change_and_the_others_stay(adapt):
     one = adapt('lora', layers=(1,), targets=('query',))
     assert one.first['stack']['blocks']['attention']['query']['lora_a'].shape == (1, 32, 2)
@@ -250,7 +283,7 @@ def test_a_base_in_fewer_bits_is_near_and_small_and_trains(adapt, pack, base, li
 
 
 def test_lora_on_smollm2_keeps_under_three_percent_of_the_bytes():
-    bones = state_lib.skeleton(preset('smollm2_135m'), ExecutionConfig())
+    bones = state_lib.skeleton(presets.preset('smollm2_135m'), ExecutionConfig())
     shapes, axes = adapters.parts(AdapterConfig(kind='lora', rank=8), bones.shapes, axes=bones.axes)
     tx = optax.adamw(1e-3)
     full, ours = (

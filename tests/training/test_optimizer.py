@@ -213,3 +213,8 @@ def test_the_global_norm_is_taken_in_f32():
     norm = optimizer.global_norm(big)
     assert norm.dtype == jnp.float32
     assert float(norm) == pytest.approx((16 * 300.0**2 + 9) ** 0.5, rel=1e-6)
+
+
+def test_muon_sees_each_expert_of_a_layer_as_a_matrix_of_its_own():
+    numbers = optimizer._matrix(('layers', 'experts', 'embed', 'expert_mlp'))
+    assert (numbers.reduction_axis, numbers.output_axis) == ((2,), (3,))

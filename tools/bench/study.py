@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument('--kept', action='store_true', help='the runs keep executables, too')
     given = parser.parse_args()
     folder = pathlib.Path(given.folder or tempfile.mkdtemp()).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([os.getcwd(), os.environ.get('PYTHONPATH', '')])}
     environment |= {'JAX_COMPILATION_CACHE_DIR': str(folder / 'kept')} if given.kept else {}
     environment |= {'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0'} if given.kept else {}
