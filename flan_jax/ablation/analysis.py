@@ -67,8 +67,13 @@ def _span(found: Answers, axis: Axis, *, curve: Curve) -> Difference | None:
     if any(point.x is None for point in curve.points):
         return None
     runs = {value.x: value.runs for value in found.values(axis, curve.target)}
-    first, last = curve.points[0], curve.points[-1]
-    return differences.of(axis.name, last.label, target=curve.target, base=runs[first.x], runs=runs[last.x])
+    first, last = (runs[point.x] for point in (curve.points[0], curve.points[-1]))
+    label = curve.points[-1].label
+    if len(last) >= len(first):
+        return differences.of(axis.name, label, target=curve.target, base=first, runs=last)
+    # All tasks can be drawn in one way only; each draw of fewer is compared with it.
+    turned = differences.of(axis.name, label, target=curve.target, base=last, runs=first)
+    return None if turned is None else differences.negated(turned)
 
 
 def _differences(found: Answers, axes: Sequence[Axis]) -> list[Difference]:

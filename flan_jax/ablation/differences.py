@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from flan_jax.ablation import uncertainty
-from flan_jax.ablation.findings import Difference
+from flan_jax.ablation.findings import Difference, Estimate
 from flan_jax.ablation.table import Samples
 from flan_jax.ablation.uncertainty import Run
 from flan_jax.evaluation import resampling
@@ -42,6 +42,13 @@ def of(axis: str, label: str, *, target: str, base: Sequence[Run], runs: Sequenc
     means = [np.mean(values) for values in tasks.values()]
     better, worse = sum(m > 1e-12 for m in means), sum(m < -1e-12 for m in means)
     return Difference(axis, label, target, spread.estimate, p, p, int(better), int(worse))
+
+
+def negated(found: Difference) -> Difference:
+    """The base minus the runs."""
+    low, high = (None if end is None else -end for end in (found.difference.high, found.difference.low))
+    change = Estimate(-found.difference.mean, low, high)
+    return dataclasses.replace(found, difference=change, better=found.worse, worse=found.better)
 
 
 def paired(base: Sequence[Run], runs: Sequence[Run]) -> list[Run]:

@@ -91,7 +91,8 @@ def test_a_planted_curve_is_drawn_fitted_and_told(made):
     assert 'A logarithmic curve foretells points left out' in sentences[1]
     assert sentences[1].endswith('doubling still adds 1.0 point or more.')
     assert sentences[2].startswith('Trained tasks: no difference from the base was significant (largest: ')
-    assert re.match('Held-out clusters: [45] of 5 differences from the base are significant: examples = 1: -1', sentences[3])
+    said = 'Held-out clusters: [45] of 5 differences from the base are significant: examples = 1: -1'
+    assert re.match(said, sentences[3])
     assert len(found.differences) == 10 and all(d.p_corrected >= d.p for d in found.differences)
 
 

@@ -97,3 +97,11 @@ def test_no_difference_at_all_has_p_1():
 def test_p_is_corrected_for_all_differences():
     made = [Difference('a', str(p), 'held_in', Estimate(0.1), p, p, 1, 0) for p in (0.01, 0.04, 0.03)]
     assert [one.p_corrected for one in differences.corrected(made)] == [0.03, 0.06, 0.06]
+
+
+def test_a_difference_turned_around_is_that_of_the_other_side():
+    found = Difference('tasks', '32', 'held_out', Estimate(0.1, -0.02, 0.22), 0.1, 0.3, 4, 2)
+    turned = differences.negated(found)
+    assert turned.difference == Estimate(-0.1, -0.22, 0.02)
+    assert (turned.better, turned.worse, turned.p) == (2, 4, 0.1)
+    assert differences.negated(turned) == found
