@@ -53,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--config', default='configs/studies/smoke.py', help='of the study')
     parser.add_argument('--steps', type=int, default=20, help='of each variant')
+    parser.add_argument('--engine', default='here', help='of the study, with a worker a core')
     parser.add_argument('--folder', help='where all is written; a temporary one by default')
     parser.add_argument('--kept', action='store_true', help='the runs keep executables, too')
     given = parser.parse_args()
@@ -70,7 +71,8 @@ def main() -> None:
     print(f'{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}')
     print(', '.join(f'{name} {metadata.version(name)}' for name in ('jax', 'jaxlib', 'flax', 'orbax-checkpoint')))
     print(' '.join(['python', *sys.argv]))
-    together = timed([*study, '--config.name=study'], environment, log=folder / 'study.txt')
+    engine = [f'--engine={given.engine}', f'--workers={os.cpu_count()}']
+    together = timed([*study, '--config.name=study', *engine], environment, log=folder / 'study.txt')
     variants = json.loads((folder / 'study' / 'study.json').read_text())['variants']
     print(f'{len(variants)} variants of {given.steps} steps')
     told('study', together, of=[folder / 'study' / 'variants' / variant['name'] for variant in variants])
