@@ -46,6 +46,8 @@ def main(argv: Sequence[str]) -> None:
         if given.dry_run:
             print(dry_run.told(found, done=done))
             return
+        if given.report:
+            found = study.as_run(found)
         study.save(found)
         if given.commands:
             left = [variant.name for variant in found.variants if variant.name not in done]

@@ -226,7 +226,8 @@ def _variant(
 def variant(found: Study, settings: Mapping[str, Setting], *, changes: Mapping[str, Any]) -> Variant:
     """One more variant of a planned study: the base with some knobs changed, with its first seed."""
     base = next(one for one in found.variants if not one.settings)
-    name = ','.join(map(_slug, settings.values()))
+    # Named by what it changes: with more variants something else may be proposed.
+    name = ','.join(map(_slug, settings.values())) + f'-{digest(changes)[:6]}'
     made = dataclasses.replace(changed(base.config, changes), name=name)
     held_out = base.groups['held_out']
     own = _variant(found.config, name, settings=settings, made=made, held_out=held_out, spending=found.budget)
@@ -289,12 +290,7 @@ def save(study: Study) -> pathlib.Path:
     Raises:
       ConfigError: the folder holds another study.
     """
-    path = pathlib.Path(study.config.folder) / FILE
-    if path.exists() and (before := _identity(path)) != study.identity:
-        raise errors.ConfigError(
-            f'{study.config.folder} holds another study ({before}; this one is {study.identity}): the base, the budget '
-            'or the data differ. Give this one another name, or remove that folder'
-        )
+    path = _checked(study)
     path.parent.mkdir(parents=True, exist_ok=True)
     values = {
         'identity': study.identity, 'study': to_dict(study.config), 'axes': study.axes, 'budget': study.budget,
@@ -303,6 +299,30 @@ def save(study: Study) -> pathlib.Path:
     temporary = path.with_suffix(f'.{os.getpid()}.tmp')
     temporary.write_text(json.dumps(values, indent=1))
     return temporary.replace(path)
+
+
+def _checked(study: Study) -> pathlib.Path:
+    """The study's file, whether or not it is there.
+
+    Raises:
+      ConfigError: the folder holds another study.
+    """
+    path = pathlib.Path(study.config.folder) / FILE
+    if path.exists() and (before := _identity(path)) != study.identity:
+        raise errors.ConfigError(
+            f'{study.config.folder} holds another study ({before}; this one is {study.identity}): the base, the budget '
+            'or the data differ. Give this one another name, or remove that folder'
+        )
+    return path
+
+
+def as_run(study: Study) -> Study:
+    """The study as its folder has it, with what was proposed in its course.
+
+    Raises:
+      ConfigError: the folder holds another study, or none.
+    """
+    return load(_checked(study).parent)
 
 
 def _saved(variant: Variant) -> dict[str, Any]:

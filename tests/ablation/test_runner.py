@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from flan_jax.ablation import claim, runner, table
+from flan_jax.ablation import claim, proposal, rounds, runner, study, table
 from flan_jax.ablation.config import axis
 from flan_jax.config import resolve, to_dict
 from flan_jax.shared import Shared
@@ -184,3 +184,25 @@ def test_scores_differ_where_something_differs(ran):
     assert len(set(seen.values())) == len(seen)
     assert all(np.isfinite(loss) for v in found.variants for loss, *_ in learnt(v.config.run_dir).values())
     assert resolve(to_dict(found.variants[0].config)) == found.variants[0].config
+
+
+def test_a_proposed_mixture_is_run_after_the_others_and_reported_ever_after(studies, kept, monkeypatch):
+    mixed = {'members': ('mini_add', 'mini_largest'), 'rule': 'proportional'}
+    axes = (axis(name='mix', kind='weights', draws=1, propose=True),)
+    config = {'axes': axes, 'knobs': {f'mixture.{knob}': value for knob, value in mixed.items()}}
+    asked = []
+    monkeypatch.setattr(proposal, 'of_axis', lambda rows, name: asked.append(len(rows)) or (0.7, 0.3))
+    found, told = studies.plan('proposed', **config), []
+    worker = runner.Worker()
+
+    def engine(found, names, said):
+        told.append(list(names))
+        runner.run_all(found, names, worker=worker, said=said)
+
+    done = rounds.run(found, engine)
+    assert [variant.settings['mix'].label for variant in done.variants[1:]] == ['equal', 'mix0', 'proposal']
+    assert done.variants[-1].config.mixture.weights == (0.7, 0.3) and asked == [3]
+    assert told == [[v.name for v in found.variants], [done.variants[-1].name]]
+    assert study.as_run(found).variants[-1].name == done.variants[-1].name
+    rounds.run(studies.plan('proposed', **config), engine)
+    assert told[2:] == [[], []]
