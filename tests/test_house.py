@@ -301,3 +301,8 @@ def test_worked_examples_in_docstrings_hold():
         assert not result.failed, module
         attempted += result.attempted
     assert attempted >= 20
+
+
+def test_no_two_test_files_have_one_name():
+    names = [p.name for p in (ROOT / 'tests').rglob('test_*.py')]
+    assert len(set(names)) == len(names), sorted(name for name in set(names) if names.count(name) > 1)
