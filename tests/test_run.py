@@ -246,7 +246,7 @@ def broken(self, step):
     return gather(self, step)
 
 loader.Loader.gather = broken
-command.run(train.main)
+command.run(train.main, resolved=True)
 """
 
 

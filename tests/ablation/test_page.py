@@ -69,10 +69,10 @@ def test_scores_and_differences_on_the_page_are_the_findings(written, text):
             assert f'{100 * score.mean:.1f} {100 * score.low:.1f}–{100 * score.high:.1f}' in shown
     for found in findings.differences:
         change = found.difference
-        assert f'{100 * change.mean:+.1f} {100 * change.low:+.1f} … {100 * change.high:+.1f}' in shown
+        assert f'{100 * change.mean:+z.1f} {100 * change.low:+z.1f} … {100 * change.high:+z.1f}' in shown
     for one in findings.attributions:
         for effect in one.effects.values():
-            assert f'{100 * effect.mean:+.1f} {100 * effect.low:+.1f}' in plain(section(text, 'attribution'))
+            assert f'{100 * effect.mean:+z.1f} {100 * effect.low:+z.1f}' in plain(section(text, 'attribution'))
 
 
 def test_tables_sort_by_the_numbers_themselves(written, text):

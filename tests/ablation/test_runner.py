@@ -50,6 +50,7 @@ def answers(folder: str | os.PathLike) -> tuple:
 def ran(studies, kept):
     """A study that has been run, its rows, and what running it compiled."""
     axes = (axis(name='n', kind='task_count', values=(1, 2)), axis(**RATES))
+    jax.clear_caches()  # as in a new process: other tests may have compiled the same
     found, worker = studies.plan('ran', axes=axes, seeds=(0, 1), keep_checkpoints=True), runner.Worker()
     return found, run_all(found, worker), worker
 

