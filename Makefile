@@ -48,4 +48,4 @@ bench: .venv/made
 	touch $@
 
 clean:
-	rm -rf .venv runs stores
+	rm -rf .venv runs stores studies
