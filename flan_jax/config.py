@@ -199,6 +199,11 @@ def check(config: Config) -> None:
             f'training.batch_rows={training.batch_rows} does not divide into '
             f'training.microbatches={training.microbatches}'
         )
+    if config.optimizer.adam_learning_rate is not None and not config.optimizer.learning_rate:
+        raise errors.ConfigError(
+            f'optimizer.learning_rate={config.optimizer.learning_rate} with optimizer.adam_learning_rate='
+            f'{config.optimizer.adam_learning_rate}: the second is a multiple of the first; set both above 0'
+        )
     if model.heads % model.kv_heads:
         raise errors.ConfigError(f'model.heads={model.heads} is no multiple of model.kv_heads={model.kv_heads}')
     if model.encoder_decoder and model.positions != 'relative_bias':
@@ -235,6 +240,7 @@ def _check_sizes(config: Config) -> None:
     sizes = {
         'training.steps': training.steps, 'training.batch_rows': training.batch_rows,
         'training.microbatches': training.microbatches, 'training.loss_chunk': training.loss_chunk,
+        'training.positions': training.positions,
         'model.layers': model.layers, 'model.heads': model.heads, 'model.kv_heads': model.kv_heads,
         'packing.row_tokens': packing.row_tokens, 'packing.window': packing.window,
         'filters.ngram': config.filters.ngram,

@@ -43,8 +43,8 @@ def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | N
     mesh = mesh_lib.make(config.mesh)
     data = run_data.load(config)
     model = model_config(config, data.stores.vocabulary.size)
-
     laps.lap('data')
+
     # --- plan
     plan, steps = run_data.make_plan(config, data)
     cut = loader.layout(plan, config.training, mesh=mesh)
@@ -81,7 +81,6 @@ def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | N
         if jax.process_index() == 0:
             print(account, file=sys.stderr)
         first = int(state.step)
-
         laps.lap('weights')
 
         # --- evaluators, loop
@@ -105,7 +104,6 @@ def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | N
         finally:
             lines.close()
             checkpoints.close()
-
         laps.lap('train')
 
         # --- scores and report

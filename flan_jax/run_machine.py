@@ -48,7 +48,7 @@ def key(config: Config, model: ModelConfig, *, mesh: jax.sharding.Mesh) -> Hasha
     """All that a machine depends on."""
     training = dataclasses.replace(config.training, steps=1, epochs=None, positions=None, max_nonfinite=1)
     optimizing = config.optimizer
-    ratio = (optimizing.adam_learning_rate or optimizing.learning_rate) / optimizing.learning_rate
+    ratio = optimizer.adam_ratio(optimizing)
     optimizing = dataclasses.replace(optimizing, learning_rate=1.0, adam_learning_rate=ratio, schedule=ScheduleConfig())
     return model, config.execution, config.adapter, training, optimizing, mesh
 

@@ -55,7 +55,8 @@ class Result:
       config: resolved.
       plan: plan.json.
       scores: scores.json without examples.
-      cost: wall_s, train_s, evaluate_s, compile_s, steps, tokens, supervised_tokens, device, devices.
+      cost: of the start that ended it: wall_s, compile_s, compiled, the parts of seconds.json (data_s, begin_s,
+        weights_s, train_s, evaluate_s), what `budget.Spent` has, device, devices.
       run_dir: where the rest is.
     """
 

@@ -52,6 +52,15 @@ def schedule(config: ScheduleConfig, *, peak: float, steps: int) -> optax.Schedu
     return optax.join_schedules([rise, after], [warm])
 
 
+def adam_ratio(config: OptimizerConfig) -> float:
+    """Of muon: the rate of what is no matrix, as a multiple of the matrices' rate.
+
+    >>> adam_ratio(OptimizerConfig(learning_rate=2.0, adam_learning_rate=1.0))
+    0.5
+    """
+    return 1.0 if config.adam_learning_rate is None else config.adam_learning_rate / config.learning_rate
+
+
 def table(rate: optax.Schedule, steps: int) -> jax.Array:
     """A schedule's learning rates, f32[steps]."""
     rates = jax.vmap(lambda step: jnp.asarray(rate(step), jnp.float32))
@@ -82,7 +91,7 @@ def make(
         case 'adafactor':
             tx = _adafactor(axes, rate, weight_decay=config.weight_decay or None, decayed=decayed)
         case 'muon':
-            ratio = (config.adam_learning_rate or config.learning_rate) / config.learning_rate
+            ratio = adam_ratio(config)
             adam_rate = rate if ratio == 1 else lambda step: ratio * rate(step)  # schedules scale with their peak
             tx = optax.contrib.muon(
                 rate, beta=config.momentum, eps=config.eps,

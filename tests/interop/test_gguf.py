@@ -4,54 +4,24 @@ import dataclasses
 import json
 import pathlib
 
+import gguf_models
 import jax
 import numpy as np
 import pytest
+from gguf_models import SMALL
 
 from flan_jax import errors
 from flan_jax.data import vocabulary
 from flan_jax.data.vocabulary import Vocabulary
 from flan_jax.interop import gguf, gguf_config, gguf_file, gguf_weights
 from flan_jax.interop.weight_plan import flat_shapes
-from flan_jax.models.config import (
-    AttentionConfig,
-    EmbeddingConfig,
-    ModelConfig,
-    NormConfig,
-    RopeConfig,
-)
+from flan_jax.models.config import ModelConfig, NormConfig, RopeConfig
 from flan_jax.models.weight_tree import flat, nested
 
-SMALL = ModelConfig(
-    vocab_size=320, layers=2, width=64, heads=4, kv_heads=2, head_width=16, mlp_width=96, max_length=256, norm_eps=1e-5,
-)  # fmt: skip
-GEMMA = dataclasses.replace(
-    SMALL, activation='gelu_tanh', embedding=EmbeddingConfig(scaled=True), norm_eps=1e-6,
-    attention=AttentionConfig(window=8, layers=('window', 'full'), softcap=50.0, scale_width=16.0), logit_softcap=30.0,
-    norm=NormConfig(offset=1.0, place='both'),
-)  # fmt: skip
-LLAMA3 = RopeConfig(scaling='llama3', factor=8.0, original_length=8192)
 LONG = RopeConfig(
     scaling='longrope', factor=4.0, original_length=64, short_factors=(1.0,) * 8, long_factors=(1.0, 1.5, 2.0, 4.0) * 2
 )
-MODELS = {
-    'llama': SMALL,
-    'llama, untied': dataclasses.replace(SMALL, tied_embeddings=False, rope_theta=5e5),
-    'llama, 3.1': dataclasses.replace(SMALL, rope_theta=5e5, rope=LLAMA3, head_width=32, heads=2),
-    'llama, linear': dataclasses.replace(SMALL, rope=RopeConfig(scaling='linear', factor=4.0)),
-    'qwen2': dataclasses.replace(SMALL, attention=AttentionConfig(bias=True), rope_theta=1e6),
-    'qwen2, yarn': dataclasses.replace(
-        SMALL, attention=AttentionConfig(bias=True), rope=RopeConfig(scaling='yarn', factor=4.0, original_length=64)
-    ),
-    'qwen3': dataclasses.replace(SMALL, norm=NormConfig(query_key='head'), head_width=128),
-    'gemma2': GEMMA,
-    'gemma3': dataclasses.replace(
-        GEMMA, layers=6, norm=NormConfig(offset=1.0, place='both', query_key='head'), logit_softcap=None,
-        attention=AttentionConfig(window=8, layers=('window',) * 5 + ('full',), scale_width=16.0),
-        rope=RopeConfig(local_theta=1e4), rope_theta=1e6,
-    ),
-    'phi3, long': dataclasses.replace(SMALL, tied_embeddings=False, rope=LONG),
-}  # fmt: skip
+MODELS = gguf_models.MODELS | {'phi3, long': dataclasses.replace(SMALL, tied_embeddings=False, rope=LONG)}
 
 
 def random_params(config: ModelConfig) -> dict:
