@@ -131,7 +131,7 @@ def _search(
     search = _Search(
         jnp.zeros((), jnp.int32), nothing, scores, nothing, nothing[..., 0], jnp.full((batch, beams), _NEVER),
         jnp.zeros((batch, beams), bool), prompt_lengths > 0, logits,
-        past.rows(lambda x, axis: jnp.repeat(x, beams, axis=axis)),
+        jax.tree.map(lambda x: jnp.repeat(x, beams, axis=0), past),
     )  # fmt: skip
 
     def unfinished(search: _Search):
@@ -140,11 +140,12 @@ def _search(
     def body(search: _Search) -> _Search:
         changed, parents = _advance(search, ends=ends, penalty=penalty)
         rows = (jnp.arange(batch)[:, None] * beams + parents).reshape(-1)
-        past = search.past.rows(lambda x, axis: jnp.take(x, rows, axis=axis))
+        past = jax.tree.map(lambda x: jnp.take(x, rows, axis=0), search.past)
         last = jax.lax.dynamic_index_in_dim(changed.tokens, search.step, axis=2)
         hidden, past = past_lib.write(model, last.reshape(-1, 1), past=past, step=changed.step)
         return dataclasses.replace(changed, logits=model.next_logits(hidden).reshape(search.logits.shape), past=past)
 
+    model.take_apart()  # once for all steps
     search = jax.lax.while_loop(unfinished, body, search)
     return search.found, search.lengths, search.found_scores
 

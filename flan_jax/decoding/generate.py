@@ -20,7 +20,7 @@ from flan_jax.decoding.prompt_batches import Queue
 from flan_jax.decoding.sampling import GREEDY, Sampling, SamplingRows
 from flan_jax.decoding.score import Ids, bucket
 from flan_jax.decoding.slots import Writing
-from flan_jax.decoding.weights import narrowed
+from flan_jax.decoding.weights import apart, narrowed
 from flan_jax.parallel import distributed
 
 LOOK_EVERY = 8  # tokens written between looks of `until`
@@ -105,17 +105,31 @@ class Generator:
         _check_room(nnx.merge(self.graph, params).config, asked.prompts, new=asked.new)
         answers: list[list[int]] = [[] for _ in asked.prompts]
         params = narrowed(params, self.graph)
+        stepping = apart(params, self.graph)
         work, groups = Work(), prompt_batches.groups_of(self.mesh)
         for queue in prompt_batches.queues(asked.prompts, groups=groups, batch_tokens=self.batch_tokens, new=asked.new):
-            _Serving(self, params, asked=asked, queue=queue, answers=answers).run(work)
+            _Serving(self, (params, *stepping), asked=asked, queue=queue, answers=answers).run(work)
         return answers, work
 
 
 class _Serving:
-    """A queue being answered: who is in which slot, and who waits."""
+    """A queue being answered: who is in which slot, and who waits.
 
-    def __init__(self, generator: Generator, params: Any, *, asked: Asked, queue: Queue, answers: list[list[int]]):
-        self.generator, self.params, self.asked, self.answers = generator, params, asked, answers
+    Args:
+      model: weights for reading prompts; those for writing a token at a time, and the graph that goes with them.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        model: tuple[Any, Any, Any],
+        *,
+        asked: Asked,
+        queue: Queue,
+        answers: list[list[int]],
+    ):
+        self.params, self.stepping, self.graph = model
+        self.generator, self.asked, self.answers = generator, asked, answers
         self.width, self.groups = queue.width, prompt_batches.groups_of(generator.mesh)
         self.slots: list[int | None] = [*queue.indices[: queue.slots]]
         self.slots += [None] * (queue.slots - len(self.slots))
@@ -160,8 +174,8 @@ class _Serving:
         enough = self._enough() if self.waiting else count
         stop = jnp.asarray(most, jnp.int32), jnp.asarray(enough, jnp.int32), self._put(ended)
         writing, steps, told = slots.go_on(
-            self.params, writing, how=self._how(self.slots), stop=stop, **self._model()
-        )  # fmt: skip
+            self.stepping, writing, how=self._how(self.slots), stop=stop, graph=self.graph, ends=self.generator.ends
+        )
         told = distributed.everywhere(told)
         for slot, i in enumerate(self.slots):
             if i is None:

@@ -7,7 +7,6 @@ by one, whatever their lengths.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from flan_jax.batch import Rows
-from flan_jax.models.attention import Cache
+from flan_jax.models.attention import Cache, LayerCache
+from flan_jax.parallel.axes import constrain
 
 
 @functools.partial(
@@ -26,55 +26,49 @@ class Past:
     """Keys and values of all that was read and written.
 
     Attributes:
-      cache: of self-attention, [L B S K H].
+      cache: of self-attention, of each layer [B K S H].
       ends: int32[B 1], position of each row's last token before its answer.
       cross: of cross-attention, if there is an encoder.
       encoder_segments: int32[B S], 1 where the encoder's side has a token.
     """
 
-    cache: Cache
+    cache: tuple[LayerCache, ...]
     ends: Array
-    cross: Cache | None = None
+    cross: tuple[LayerCache, ...] | None = None
     encoder_segments: Array | None = None
-
-    def rows(self, change: Callable[[Array, int], Array]) -> 'Past':
-        """All arrays through `change(array, axis of the rows)`."""
-        cache = tuple(change(x, 1) for x in self.cache)
-        cross = None if self.cross is None else tuple(change(x, 1) for x in self.cross)
-        segments = None if self.encoder_segments is None else change(self.encoder_segments, 0)
-        return Past(cache, change(self.ends, 0), cross, segments)
 
     def replaced(self, fresh: 'Past', slots: Int[Array, 'G R']) -> 'Past':
         """With `fresh` in the slots (see `replaced`); what of it is narrower leaves the rest of a row as it was."""
         if self.encoder_segments is not None:
             wide = self.encoder_segments.shape[1] - fresh.encoder_segments.shape[1]
             fresh = dataclasses.replace(fresh, encoder_segments=jnp.pad(fresh.encoder_segments, ((0, 0), (0, wide))))
-        rows: list[Array] = []
-        fresh.rows(lambda array, _: rows.append(array) or array)
-        waiting = iter(rows)  # in the order `rows` visits them
-        return self.rows(lambda old, axis: replaced(old, next(waiting), slots=slots, axis=axis))
+        return jax.tree.map(lambda old, rows: replaced(old, rows, slots=slots), self, fresh)
 
 
-def replaced(old: Array, fresh: Array, *, slots: Int[Array, 'G R'], axis: int) -> Array:
+def replaced(old: Array, fresh: Array, *, slots: Int[Array, 'G R']) -> Array:
     """`old` with rows of `fresh` in its place, group by group, so that none of `old` leaves its devices.
 
     >>> old, fresh = jnp.zeros((4, 2), int), jnp.array([[1, 1], [2, 2]])
-    >>> replaced(old, fresh, slots=jnp.array([[1], [2]]), axis=0).tolist()
+    >>> replaced(old, fresh, slots=jnp.array([[1], [2]])).tolist()
     [[0, 0], [1, 1], [0, 0], [0, 0]]
 
     Args:
-      old: rows along `axis`, as many for each of the G groups.
-      fresh: the same, R rows a group; along the next axis it may be shorter and takes the beginning.
+      old: [B ...], as many rows for each of the G groups.
+      fresh: the same, R rows a group; along the other axes it may be shorter and takes the beginning.
       slots: of the fresh rows, counted in their group; one beyond the group's rows is left out.
-      axis: of the rows.
     """
     groups = slots.shape[0]
-    whole = old.reshape(*old.shape[:axis], groups, -1, *old.shape[axis + 1 :])
-    parts = fresh.reshape(*fresh.shape[:axis], groups, -1, *fresh.shape[axis + 1 :])
-    at = (slice(None),) * axis + (jnp.arange(groups)[:, None], slots)
-    if fresh.ndim > axis + 1:
-        at += (slice(0, fresh.shape[axis + 1]),)
+    whole = old.reshape(groups, -1, *old.shape[1:])
+    parts = fresh.reshape(groups, -1, *fresh.shape[1:])
+    at = (jnp.arange(groups)[:, None], slots, *(slice(0, size) for size in fresh.shape[1:]))
     return whole.at[at].set(parts, mode='drop').reshape(old.shape)
+
+
+def by_layer(cache: Cache) -> tuple[LayerCache, ...]:
+    """[L B S K H] keys and values -> those of each layer, [B K S H]."""
+    axes = ('batch', 'kv_heads', 'position', 'head')
+    turned = [jnp.einsum('LBSKH->LBKSH', x) for x in cache]
+    return tuple(tuple(constrain(x[layer], axes) for x in turned) for layer in range(cache[0].shape[0]))
 
 
 def read(
@@ -87,19 +81,24 @@ def read(
         segments = (places < lengths).astype(jnp.int32)
         cross = model.project_cross(model.encode(Rows(tokens, segments, places)))
         start = jnp.zeros((batch, 1), jnp.int32)
-        past = Past(model.empty_cache(batch, new), start, cross, segments)
-        return write(model, start, past=past, step=jnp.zeros((), jnp.int32))
+        hidden, cache = model.extend(
+            start, start, cache=model.empty_cache(batch, new), cross=cross, encoder_segments=segments
+        )
+        return hidden, Past(by_layer(cache), start, by_layer(cross), segments)
     # An empty row (a batch's filling) is read as one of padding.
     lengths = jnp.maximum(lengths, 1)
     hidden, cache = model.extend(tokens, places, cache=model.empty_cache(batch, width + new), lengths=lengths)
     hidden = jnp.take_along_axis(hidden, (lengths - 1)[..., None], axis=1)
-    return hidden, Past(cache, lengths - 1)
+    return hidden, Past(by_layer(cache), lengths - 1)
 
 
 def write(
     model: Any, tokens: Int[Array, 'B 1'], *, past: Past, step: Int[Array, ''] | Int[Array, 'B 1']
 ) -> tuple[Float[Array, 'B 1 D'], Past]:
-    """The token `step` places after each row's end (an encoder-decoder's start id is 0 places after it)."""
+    """The token `step` places after each row's end (an encoder-decoder's start id is 0 places after it).
+
+    The model's blocks must be apart (`take_apart`).
+    """
     at = past.ends + step
     if past.cross is None:
         hidden, cache = model.extend(tokens, at, cache=past.cache, lengths=at + 1)

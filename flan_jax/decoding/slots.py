@@ -110,7 +110,7 @@ def refill(
     fresh = _first(model, (tokens, lengths), how=how, room=1, new=new, ends=ends)
 
     def put(old: Array | None, rows: Array | None) -> Array | None:
-        return None if old is None else past_lib.replaced(old, rows, slots=slots, axis=0)
+        return None if old is None else past_lib.replaced(old, rows, slots=slots)
 
     return Writing(
         put(writing.count, fresh.count),
@@ -135,6 +135,7 @@ def go_on(
     """More tokens in every slot.
 
     Args:
+      params: of a model whose blocks are apart, with its `graph` (see `weights.apart`).
       stop: after so many steps, or when so many slots are done; and the slots to end now.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Weights as decoding reads them: all of them at every token, so in the type they are multiplied in."""
+"""Weights as decoding reads them: all of them at every token, so in the type they are multiplied in, and uncut."""
 
 from typing import Any
 
@@ -23,3 +23,14 @@ def narrowed(params: Any, graph: Any) -> Any:
             if isinstance(held, jax.Array):
                 weight.set_value(held.astype(model.dtype))
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+
+def apart(params: Any, graph: Any) -> tuple[Any, Any]:
+    """(weights, graph) of the same model with its decoder's blocks one by one, for steps of one token.
+
+    The weights of the blocks are copies: prompts are still read with the stacked ones.
+    """
+    model = nnx.merge(graph, params)
+    model.take_apart()
+    graph, state = nnx.split(model)
+    return nnx.to_pure_dict(state), graph

@@ -14,7 +14,13 @@ from flan_jax.models.config import ModelConfig
 from flan_jax.models.layers import Norm, add, fan_in, normal, product, softcap, vector, weight
 from flan_jax.models.splash import Reach, splash
 
-Cache = tuple[Array, Array]  # keys and values, [B S K H] each
+Cache = tuple[Array, Array]  # keys and values, [B S K H] each, of all layers [L B S K H]
+LayerCache = tuple[Array, Array]  # of one layer for steps of one token, [B K S H]: each head's slots lie side by side
+
+
+def slots(cache: Cache | tuple[LayerCache, ...]) -> int:
+    """S, whether a cache is one array for all layers or one a layer."""
+    return cache[0][0].shape[2] if isinstance(cache[0], tuple) else cache[0].shape[2]
 
 
 @functools.partial(
@@ -153,7 +159,7 @@ def attend(
             if kernel.softcap is not None:
                 raise ValueError('cudnn attention takes no softcap; use execution.attention=auto')
             mask = visibility.seen(kernel.windowed)[:, None]
-            attended = jax.nn.dot_product_attention(
+            return jax.nn.dot_product_attention(  # without a name: `layers.POLICIES` keeps all that it gives
                 query, key, value, bias, mask, scale=1.0, is_causal=visibility.causal, implementation='cudnn'
             )
         case 'splash':
@@ -176,6 +182,8 @@ def attend(
 
 def _fastest(query: Array, visibility: Visibility, *, bias: Array | None, capped: bool) -> str:
     name = {'gpu': 'cudnn', 'tpu': 'splash'}.get(jax.default_backend(), 'dense')
+    if query.shape[1] == 1:
+        return 'dense'  # one query reads every key once; the others' blocks of queries would be empty but for one
     if name == 'splash' and (bias is not None or visibility.query_segments is None):
         return 'dense'  # splash takes segments, windows and causality only
     # cuDNN's fused attention is for 16-bit floats, heads up to 128 wide, and plain scores.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from flan_jax.models.attention import Attention, Cache, Visibility
+from flan_jax.models.attention import Attention, Cache, LayerCache, Visibility
 from flan_jax.models.config import ExecutionConfig, ModelConfig, tiled
 from flan_jax.models.experts import Experts, Load
 from flan_jax.models.layers import MLP, POLICIES, Norm, dropout
@@ -85,11 +85,13 @@ class Block(nnx.Module):
         around: Surroundings,
         *,
         kind: Kind = Kind(),
-        at: tuple[Array, Cache] | None = None,
-        cross: Cache | None = None,
+        at: tuple[Array | None, Cache | LayerCache] | None = None,
+        cross: Cache | LayerCache | None = None,
         key: Array | None = None,
-    ) -> tuple[Float[Array, 'B T D'], tuple[Cache | None, Load | None]]:
-        """With `at`, the layer's number and the cache ([L B S K H] keys and values), writes its part and attends to it.
+    ) -> tuple[Float[Array, 'B T D'], tuple[Cache | LayerCache | None, Load | None]]:
+        """With `at`, the layer's number and the cache of all layers, writes its part and attends to it.
+
+        In steps of one token `at` is None and the layer's own cache.
 
         Returns:
           The block's output, and beside it the cache and the experts' load, if there are any.
@@ -104,6 +106,7 @@ class Block(nnx.Module):
         x = constrain(x + dropout(attended, self.dropout, key=keys[0]), ('batch', 'length', 'width'))
         if self.cross is not None:
             cross = self.cross.project(around.encoded) if cross is None else cross
+            cross = _seen(cross) if at is not None and at[0] is None else cross
             attended = self.cross(self.cross_norm(x), cross, visibility=around.cross_visibility)
             x = constrain(x + dropout(attended, self.dropout, key=keys[1]), ('batch', 'length', 'width'))
         inner, load = start if self.parallel else x, None
@@ -124,13 +127,24 @@ class Block(nnx.Module):
         own, cache = self.attention.project(x, phases), None
         if at is not None:
             layer, cache = at
-            rows = jnp.arange(x.shape[0])[:, None]
-            cache = tuple(whole.at[layer, rows, around.positions].set(new) for whole, new in zip(cache, own))
-            own = tuple(whole[layer] for whole in cache)
+            rows = jnp.arange(x.shape[0])
+            if layer is None:
+                # Indices for the heads, too: a scatter of [K H] windows would make TPUs lay the cache out as [B S K H].
+                where = rows[:, None], jnp.arange(own[0].shape[2])[None], around.positions
+                cache = tuple(held.at[where].set(new[:, 0]) for held, new in zip(cache, own))
+                own = _seen(cache)
+            else:
+                cache = tuple(held.at[layer, rows[:, None], around.positions].set(new) for held, new in zip(cache, own))
+                own = tuple(held[layer] for held in cache)
         attended = self.attention(
             x, own, visibility=around.visibility, phases=phases, bias=around.bias, windowed=kind.windowed
         )
         return attended, cache
+
+
+def _seen(cache: LayerCache) -> Cache:
+    """One layer's cache as attention takes it; the dense kernel turns it back, and XLA drops both."""
+    return tuple(jnp.einsum('BKSH->BSKH', held) for held in cache)
 
 
 class Stack(nnx.Module):
@@ -157,27 +171,43 @@ class Stack(nnx.Module):
         self.dropout = config.dropout
         self.execution = execution
 
+    def take_apart(self) -> None:
+        """From here on blocks lie one by one and run without a scan, a token at a time, each with its own cache.
+
+        A scan cuts every layer's weights and keys out of the stacked arrays, and where a step is little else than
+        reading them, that doubles its time.
+        """
+        graph, stacked = nnx.split(self.blocks)
+        self.blocks = nnx.List(
+            nnx.merge(graph, jax.tree.map(lambda each: each[layer], stacked)) for layer in range(self.layers)
+        )
+        for _, param in nnx.iter_graph(self.blocks):
+            if isinstance(param, nnx.Param):
+                param.set_metadata(axes=param.get_metadata('axes')[1:])
+
     def __call__(
         self,
         x: Float[Array, 'B T D'],
         around: Surroundings,
         *,
-        cache: Cache | None = None,
-        cross: Cache | None = None,
+        cache: Cache | tuple[LayerCache, ...] | None = None,
+        cross: Cache | tuple[LayerCache, ...] | None = None,
         key: Array | None = None,
-    ) -> tuple[Float[Array, 'B T D'], tuple[Cache | None, Load | None]]:
+    ) -> tuple[Float[Array, 'B T D'], tuple[Any, Load | None]]:
         """Runs the blocks and the final norm.
 
         Args:
           x: embedded tokens.
           around: what all blocks read.
-          cache: self-attention keys and values, [L B S K H]; returned with the new slots written.
-          cross: cross-attention keys and values, [L B S K H], if they were made before.
+          cache: self-attention keys and values, [L B S K H], or one a layer; returned with the new slots written.
+          cross: cross-attention keys and values, the same, if they were made before.
           key: for dropout; None turns it off.
 
         Returns:
           Normed hidden states, and beside them the cache and the experts' load over all layers, if there are any.
         """
+        if isinstance(self.blocks, nnx.List):
+            return self._step(x, around, cache=cache, cross=cross or (None,) * self.layers)
         graph, stacked = nnx.split(self.blocks)
         kind = Kind(Kind.flags(self.windowed), Kind.flags(self.rotated))
         shared, own = (
@@ -206,6 +236,21 @@ class Stack(nnx.Module):
         if keys is not None:
             x = dropout(x, self.dropout, key=jax.random.fold_in(last, 1))
         return x, (cache, jax.tree.map(lambda each: jnp.sum(each, axis=0), loads))
+
+    def _step(
+        self,
+        x: Float[Array, 'B 1 D'],
+        around: Surroundings,
+        *,
+        cache: tuple[LayerCache, ...],
+        cross: tuple[LayerCache | None, ...],
+    ) -> tuple[Float[Array, 'B 1 D'], tuple[tuple[LayerCache, ...], None]]:
+        written = []
+        for layer, block in enumerate(self.blocks):
+            kind = Kind(self.windowed[layer], self.rotated[layer])
+            x, (own, _) = block(x, around, kind=kind, at=(None, cache[layer]), cross=cross[layer])
+            written.append(own)
+        return self.norm(x), (tuple(written), None)
 
     def project_cross(self, encoded: Float[Array, 'B S D']) -> Cache:
         """Every layer's cross-attention keys and values of an encoder's output, [L B S K H]."""

@@ -1,12 +1,14 @@
 """The decoder-only wiring (Llama, Mistral, SmolLM, Qwen, Gemma, OLMo, Phi, OPT, BLOOM, Mixtral shapes)."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from flan_jax.batch import Rows
 from flan_jax.models import adapters_prompt, attention, positions, rope
-from flan_jax.models.attention import Cache, Visibility
+from flan_jax.models.attention import Cache, LayerCache, Visibility
 from flan_jax.models.blocks import Stack, Surroundings
 from flan_jax.models.config import ExecutionConfig, ModelConfig
 from flan_jax.models.experts import Load
@@ -62,18 +64,19 @@ class Decoder(nnx.Module):
         tokens: Int[Array, 'B T'],
         positions: Int[Array, 'B T'],
         *,
-        cache: Cache,
+        cache: Cache | tuple[LayerCache, ...],
         lengths: Int[Array, 'B 1'] | None = None,
-    ) -> tuple[Float[Array, 'B T D'], Cache]:
+    ) -> tuple[Float[Array, 'B T D'], Any]:
         """More tokens of rows whose past is in the cache; writes their slots.
 
+        With the cache of each layer apart it is one token a row, and the blocks must be apart, too (`take_apart`).
         A slot past a row's end may hold anything: it is seen by nobody until the token of that position overwrites it.
 
         Args:
           lengths: tokens of each row's text so far, for the RoPE rules that depend on it; None: up to its last
             position. Keys already in the cache stay as they were turned.
         """
-        length, window = cache[0].shape[2], self.config.attention.window
+        length, window = attention.slots(cache), self.config.attention.window
         prompt = adapters_prompt.length(self.embedding.table[...])
         positions = positions + prompt
         lengths = None if lengths is None else lengths + prompt
@@ -83,6 +86,10 @@ class Decoder(nnx.Module):
             rows, visibility=visibility, distances_from=positions, cache=cache, lengths=lengths
         )
         return hidden, cache
+
+    def take_apart(self) -> None:
+        """Makes ready for steps of one token; see `Stack.take_apart`."""
+        self.stack.take_apart()
 
     def logits(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         """f32 logits of normed hidden states."""
@@ -98,10 +105,10 @@ class Decoder(nnx.Module):
         *,
         visibility: Visibility,
         distances_from: Int[Array, '_ T'],
-        cache: Cache | None = None,
+        cache: Cache | tuple[LayerCache, ...] | None = None,
         lengths: Int[Array, 'B 1'] | None = None,
         key: Array | None = None,
-    ) -> tuple[Float[Array, 'B T D'], tuple[Cache | None, Load | None]]:
+    ) -> tuple[Float[Array, 'B T D'], tuple[Any, Load | None]]:
         """`distances_from`: where relative distances are measured: in the row, or by position if the row is a tree."""
         prompt = adapters_prompt.length(self.embedding.table[...]) if cache is None else 0
         if prompt:
@@ -111,7 +118,7 @@ class Decoder(nnx.Module):
         if self.positions is not None:
             x = x + self.positions(rows.positions, self.dtype)
         x = constrain(x, ('batch', 'length', 'width'))
-        keys_at = distances_from if cache is None else jnp.arange(cache[0].shape[2])[None]
+        keys_at = distances_from if cache is None else jnp.arange(attention.slots(cache))[None]
         phases = bias = None
         match self.config.positions:
             case 'rope':

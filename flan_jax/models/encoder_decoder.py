@@ -1,5 +1,7 @@
 """The encoder-decoder wiring (T5 1.1, FLAN-T5, UL2, mT5 shapes)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from flan_jax.batch import Rows
 from flan_jax.models import attention, positions
-from flan_jax.models.attention import Cache, Visibility
+from flan_jax.models.attention import Cache, LayerCache, Visibility
 from flan_jax.models.blocks import Stack, Surroundings
 from flan_jax.models.config import ExecutionConfig, ModelConfig
 from flan_jax.models.layers import Embedding, Head, without_padding
@@ -64,17 +66,21 @@ class EncoderDecoder(nnx.Module):
         tokens: Int[Array, 'B T'],
         at: Int[Array, 'B T'],
         *,
-        cache: Cache,
-        cross: Cache,
+        cache: Cache | tuple[LayerCache, ...],
+        cross: Cache | tuple[LayerCache, ...],
         encoder_segments: Int[Array, 'B S'],
-    ) -> tuple[Float[Array, 'B T D'], Cache]:
+    ) -> tuple[Float[Array, 'B T D'], Any]:
         """More decoder tokens of rows with one context each, their past in the cache."""
-        length = cache[0].shape[2]
+        length = attention.slots(cache)
         bias = self.decoder_bias(at, jnp.arange(length)[None])
         cross_visibility = attention.packed(jnp.ones_like(tokens), encoder_segments, causal=False)
         around = Surroundings(attention.cached(at, length), bias=bias, cross_visibility=cross_visibility, positions=at)
         hidden, (cache, _) = self.decoder(self._embed(tokens), around, cache=cache, cross=cross)
         return hidden, cache
+
+    def take_apart(self) -> None:
+        """Makes the decoder ready for steps of one token; see `Stack.take_apart`."""
+        self.decoder.take_apart()
 
     def logits(self, hidden: Float[Array, 'B T D']) -> Float[Array, 'B T V']:
         """f32 logits; what a tied head reads is scaled by D^-1/2 as in T5 1.0, unless the config says no."""

@@ -16,14 +16,22 @@ from flan_jax.parallel.axes import constrain
 
 Initialiser = Callable[[jax.Array, tuple[int, ...], jnp.dtype], jax.Array]
 
+
+def _keep(*names: str) -> Callable[..., bool]:
+    named = jax.checkpoint_policies.save_only_these_names(*names)
+    # cuDNN's backward also reads sums of its softmax, which nobody outside can name; without them it would run twice.
+    cudnn = 'dot_product_attention_fwd_wrapper'
+    return lambda primitive, *args, **kwargs: primitive.name == cudnn or named(primitive, *args, **kwargs)
+
+
 # What backward keeps of a block; the rest is computed again. Bytes a token and block, in units of the compute dtype:
 #   none       everything;
 #   minimal    the results of the large products: 2NH + 2KH + 2F;
 #   attention  only what attention reads and gives: 2NH + 2KH;
 #   full       nothing but the block's input.
 POLICIES = {
-    'minimal': jax.checkpoint_policies.save_only_these_names('query', 'key', 'value', 'attended', 'gate', 'up'),
-    'attention': jax.checkpoint_policies.save_only_these_names('query', 'key', 'value', 'attended'),
+    'minimal': _keep('query', 'key', 'value', 'attended', 'gate', 'up'),
+    'attention': _keep('query', 'key', 'value', 'attended'),
     'full': jax.checkpoint_policies.nothing_saveable,
 }
 

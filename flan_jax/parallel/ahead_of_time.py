@@ -1,4 +1,4 @@
-"""The train step compiled for TPUs that are not there: sharding, kernels and memory checked without one."""
+"""The train step compiled for devices that are not there: sharding, kernels and memory checked without one."""
 
 import dataclasses
 import functools
@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from flan_jax.batch import Batch, Rows
@@ -16,7 +15,7 @@ from flan_jax.config import Config
 from flan_jax.models import adapters
 from flan_jax.models.adapter_config import AdapterConfig
 from flan_jax.models.weight_tree import flat, nested
-from flan_jax.parallel import axes
+from flan_jax.parallel import axes, topologies
 from flan_jax.parallel import mesh as mesh_lib
 from flan_jax.training import optimizer, state, step
 from flan_jax.training.state import Skeleton
@@ -46,21 +45,20 @@ class Memory:
 def compile_step(
     config: Config, *, positions: int, topology: str = 'v5e:4x4', options: Mapping[str, str | bool | int] | None = None
 ) -> jax.stages.Compiled:
-    """Compiles a config's train step for a TPU topology; allocates nothing and needs libtpu only.
+    """Compiles a config's train step; allocates nothing and needs no device.
 
     Kernels are those of `execution.attention`; `auto` asks the devices that are there, so name one.
 
     Args:
       config: the run; `model.vocab_size` must be set. With an adapter, only that is trained.
       positions: M, the most supervised positions a device has in a microbatch.
-      topology: as libtpu names it, generation and chips.
+      topology: see `topologies.devices`.
       options: XLA's, such as `{'xla_tpu_enable_latency_hiding_scheduler': 'true'}`.
 
     Raises:
       ConfigError: the mesh does not fit the topology, or a weight the mesh.
     """
-    devices = topologies.get_topology_desc(platform='tpu', topology_name=topology).devices
-    mesh = mesh_lib.make(config.mesh, list(devices))
+    mesh = mesh_lib.make(config.mesh, topologies.devices(topology))
     model = state.skeleton(config.model, config.execution)
     bones, whole, frozen = model, None, None
     if config.adapter.kind != 'none':

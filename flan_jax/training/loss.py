@@ -52,7 +52,9 @@ def cross_entropy(
     """
     logits = logits.astype(jnp.float32)
     log_z = jax.nn.logsumexp(logits, axis=-1)
-    target = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    # A sum that XLA fuses with the others, forward and backward; a gather's gradient is a scatter into new logits.
+    chosen = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1) == labels[..., None]
+    target = jnp.sum(jnp.where(chosen, logits, 0.0), axis=-1)
     loss = log_z - target
     if label_smoothing:
         uniform = log_z - jnp.mean(logits, axis=-1)

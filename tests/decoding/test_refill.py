@@ -81,16 +81,16 @@ def test_fewer_steps_are_taken_than_whole_batches_need(toys, one_device, prompts
 
 
 def test_a_refilled_cache_stays_on_its_devices(eight_devices):
-    cache, fresh = np.zeros((2, 32, 40, 2, 8), np.float32), np.ones((2, 4, 16, 2, 8), np.float32)
-    rows = jax.sharding.NamedSharding(eight_devices, axes.spec(('layers', 'batch', 'position', 'kv_heads', 'head')))
+    cache, fresh = np.zeros((32, 2, 40, 8), np.float32), np.ones((4, 2, 16, 8), np.float32)
+    rows = jax.sharding.NamedSharding(eight_devices, axes.spec(('batch', 'kv_heads', 'position', 'head')))
     at = np.array([[0], [1], [7], [8]], np.int32)  # of the last group, nobody
     given = jax.device_put((cache, fresh), rows), prompt_batches.put(at, eight_devices)
 
     def put(pair, slots):
-        return past.replaced(*pair, slots=slots, axis=1)
+        return past.replaced(*pair, slots=slots)
 
     program = jax.jit(put, out_shardings=rows).lower(*given).compile()
-    cache[:, [0, 9, 23], :16] = 1
+    cache[[0, 9, 23], :, :16] = 1
     assert (np.asarray(program(*given)) == cache).all()
     kinds = 'all-gather|all-to-all|collective-permute|all-reduce'
     sent = re.findall(rf'= \w+\[([\d,]+)\]\S* (?:{kinds})\(', program.as_text())
