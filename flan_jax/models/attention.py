@@ -186,8 +186,9 @@ def _fastest(query: Array, visibility: Visibility, *, bias: Array | None, capped
         return 'dense'  # one query reads every key once; the others' blocks of queries would be empty but for one
     if name == 'splash' and (bias is not None or visibility.query_segments is None):
         return 'dense'  # splash takes segments, windows and causality only
-    # cuDNN's fused attention is for 16-bit floats, heads up to 128 wide, and plain scores.
-    if name == 'cudnn' and (query.dtype == jnp.float32 or capped or query.shape[-1] > 128):
+    # cuDNN's fused attention is for 16-bit floats, heads of 8, 16, ... up to 128, even lengths, and plain scores.
+    odd = query.shape[-1] % 8 or query.shape[1] % 2 or visibility.mask.shape[2] % 2
+    if name == 'cudnn' and (query.dtype == jnp.float32 or capped or query.shape[-1] > 128 or odd):
         return 'dense'
     return name
 

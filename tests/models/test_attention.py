@@ -232,6 +232,24 @@ def test_splash_on_a_mesh_is_dense_attention_on_one_device(mesh):
     assert_near(found, expected, share=1e-5)
 
 
+@pytest.mark.parametrize(
+    ('changes', 'kernel'),
+    [
+        ({}, 'cudnn'), ({'dtype': jnp.float32}, 'dense'), ({'width': 136}, 'dense'), ({'width': 12}, 'dense'),
+        ({'queries': 33}, 'dense'), ({'keys': 33}, 'dense'), ({'queries': 1}, 'dense'),
+    ],
+)  # fmt: skip
+def test_on_a_gpu_auto_takes_cudnn_where_it_can_be_had(changes, kernel, monkeypatch):
+    asked = {'queries': 32, 'keys': 32, 'width': 64, 'dtype': jnp.bfloat16} | changes
+    query, key, value = operands(**asked)
+    taken = []
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    monkeypatch.setattr(jax.nn, 'dot_product_attention', lambda query, *_, **__: taken.append('cudnn') or query)
+    visibility = attention.Visibility(jnp.ones((2, query.shape[1], key.shape[1]), bool))
+    attention.attend(query, key, value, visibility=visibility, bias=None, kernel='auto')
+    assert taken == (['cudnn'] if kernel == 'cudnn' else [])
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize('causal', [True, False])
 def test_cudnn_is_dense_attention_forward_and_backward(causal):
