@@ -68,7 +68,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--new', type=int, default=128, help='tokens of each answer')
     parser.add_argument('--unequal', type=int, default=None, help='prompts a slot, with answers of unequal lengths')
     parser.add_argument('--repeats', type=int, default=3, help='timed runs; the best counts')
-    parser.add_argument('--unroll', type=int, default=1, help='blocks a scan step')
+    parser.add_argument('--unroll', type=int, default=1, help='blocks a scan step, where prompts are read')
     parser.add_argument('--attention', default='auto', help='kernel')
     parser.add_argument('--compute_dtype', default=None, help='bfloat16 or float32')
     parser.add_argument('--peer', action='store_true', help='run the peer as well')
@@ -93,7 +93,6 @@ def bytes_a_step(model: ModelConfig, args: argparse.Namespace, *, width: int) ->
     weights = presets.parameter_count(model)
     cache = 2 * model.layers * args.batch * model.kv_heads * model.head_width * (args.prompt + args.new)
     if model.encoder_decoder:
-        cache = 2 * model.layers * args.batch * model.kv_heads * model.head_width * (args.prompt + args.new)
         weights = weights * model.layers * 4 // (model.layers * 4 + model.encoder_layers * 3)  # nearly
     if not model.tied_embeddings:
         weights -= model.vocab_size * model.width
