@@ -46,7 +46,7 @@ class Parting:
     Attributes:
       model: with as many rows as the vocabulary has ids, and a length.
       params: nested dictionaries of weights, in the dtype they are written in if it is narrower than f32; of an adapter
-        alone, its own f32 weights.
+        alone, its own f32 weights; for `q8_0`, functions that read each when it is written, once.
       vocabulary: of the run.
       templates: chat templates by name, the plain one `default`.
       end_ids: ids that end an answer, the usual one first.
@@ -119,10 +119,11 @@ def export(
 
     Raises:
       ConfigError: an unknown form or dtype; a model, vocabulary or weight that the form cannot hold.
-      CheckpointError: no such checkpoint, or something is at `to`.
+      CheckpointError: no such checkpoint, something is at `to`, or it cannot be written.
     """
     dtype = check(config, to, form=form, dtype=dtype)
     if form == GGUF:
+        _make_folder(pathlib.Path(to).absolute().parent)
         parting = read(config, checkpoint, form=form, dtype=dtype)
         _write_gguf(parting, to, kind=DTYPES[GGUF][dtype])
         return parting
@@ -184,6 +185,15 @@ def check(config: Config, to: str, *, form: str, dtype: str | None) -> str:
     return dtype
 
 
+def _make_folder(folder: pathlib.Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise errors.CheckpointError(f'--to: the folder {folder} cannot be made: {e}; choose another place') from e
+    if not os.access(folder, os.W_OK):
+        raise errors.CheckpointError(f'--to: nothing can be written in {folder}; choose another place')
+
+
 def read(config: Config, checkpoint: str, *, form: str = HUGGING_FACE, dtype: str = 'float32') -> Parting:
     """A run's weights on one device, and what goes with them; each weight is rounded to the dtype as it is read.
 
@@ -206,8 +216,10 @@ def read(config: Config, checkpoint: str, *, form: str = HUGGING_FACE, dtype: st
         vector = name.endswith(('scale', 'bias'))
         return weight if dtype == 'q8_0' or (form == GGUF and vector) else weight.astype(dtype)
 
+    # Blocks of a narrower kind are made of f32 when they are written, so that is when those weights are read.
+    later = dtype == 'q8_0'
     mesh = mesh_lib.make(MeshConfig(), jax.devices()[:1])
-    found = scored_model.load(config, checkpoint, mesh=mesh, each=None if form == PEFT else each)
+    found = scored_model.load(config, checkpoint, mesh=mesh, each=None if form == PEFT else each, later=later)
     vocabulary = vocabulary_lib.load(found.vocabulary, bos=config.vocabulary.bos)
     templates, end_ids = _chat(config, vocabulary)
     length = config.model.max_length
@@ -223,7 +235,7 @@ def read(config: Config, checkpoint: str, *, form: str = HUGGING_FACE, dtype: st
 
 
 def cut(params: Any, rows: int) -> Any:
-    """Weights without the entries that belong to no id; training fills up to a multiple of 128.
+    """Weights, or what reads them, without the entries that belong to no id; training fills up to a multiple of 128.
 
     >>> import numpy as np
     >>> cut({'embedding': {'table': np.zeros((128, 4))}, 'stack': {'x': np.ones(3)}}, 100)['embedding']['table'].shape
@@ -234,8 +246,11 @@ def cut(params: Any, rows: int) -> Any:
 
     weights = flat(params)
     for name, axis in ROWS.items():
-        if name in weights and weights[name].shape[axis] > rows:
-            weights[name] = weights[name][(slice(None),) * axis + (slice(rows),)]
+        kept = (slice(None),) * axis + (slice(rows),)
+        if name in weights and callable(weights[name]):
+            weights[name] = lambda read=weights[name], kept=kept: read()[kept]
+        elif name in weights and weights[name].shape[axis] > rows:
+            weights[name] = weights[name][kept]
     return nested(weights)
 
 
@@ -319,7 +334,6 @@ def _write_gguf(parting: Parting, to: str, *, kind: str) -> None:
     if others := [i for i in parting.end_ids if i != vocabulary.eos_id]:
         more['tokenizer.ggml.eot_token_id'] = others[0]
     tokenizer = found | {name: gguf_file.packed(value) for name, value in more.items()}
-    pathlib.Path(to).absolute().parent.mkdir(parents=True, exist_ok=True)
     gguf.write(to, parting.params, config=parting.model, tokenizer=tokenizer, kind=kind)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from flan_jax.models.adapter_config import AdapterConfig
 from flan_jax.models.adapters_weights import size
 from flan_jax.models.config import ModelConfig
 from flan_jax.models.weight_tree import flat, nested
+from flan_jax.training import checkpoint
 from flan_jax.training import state as state_lib
 from flan_jax.training.state import Skeleton, TrainState
 
@@ -103,7 +104,7 @@ def tuned(config: Config, bones: Skeleton, *, model: ModelConfig) -> Tuned:
 def base(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.Mesh) -> Base:
     """The frozen weights: the warm start's, or random ones from the seed, with the adapters trained before.
 
-    Where nothing but a type has to change, one weight is read after the other, and never more than one is there in f32.
+    Where they are kept in fewer bits, one weight is read after the other, and never more than one is there in f32.
 
     Raises:
       CheckpointError: an adapter belongs to another base; names tensor and file.
@@ -111,15 +112,12 @@ def base(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.
     adapter = part.adapter
     if adapter.kind == 'none':
         return Base(part)
-    loaded = [(other.how, *peft.load(other.path, model)) for other in adapter.others]
-    others = {str(i): values for i, (_, _, values) in enumerate(loaded)}
-    frozen = _read_narrow(config, part, model=model, mesh=mesh)
+    loaded = _others(adapter, model)
+    frozen = _read_narrow(config, part, model=model, mesh=mesh, loaded=loaded)
     if frozen is None:
         frozen = _read_wide(config, part, model=model, mesh=mesh, loaded=loaded)
     account, told, params, frozen = frozen
-    # Of what it is all made of: sums made of it may be rounded otherwise on another mesh.
-    how_made = str([adapter.base, *((how, theirs.kind, theirs.scale) for how, theirs, _ in loaded)])
-    fingerprint = adapters.digest([*told, *adapters.sums({'others': others})], salt=how_made)
+    fingerprint = _fingerprint(adapter, told, loaded=loaded)
     for how, theirs, values in loaded:
         frozen = _with(frozen, theirs, values=values, bones=part.model, mesh=mesh) if how == 'frozen' else frozen
     where = state_lib.weight_shardings(part.bones, mesh)
@@ -139,26 +137,37 @@ def base(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.
     return Base(part, frozen, first, fingerprint, account)
 
 
+# How each of the adapters trained before stays, its config and its weights.
+_Others = list[tuple[str, AdapterConfig, Any]]
+
+
+def _others(adapter: AdapterConfig, model: ModelConfig) -> _Others:
+    return [(other.how, *peft.load(other.path, model)) for other in adapter.others]
+
+
+def _fingerprint(adapter: AdapterConfig, told: Sequence[str], *, loaded: _Others) -> str:
+    """Of what it is all made of: sums made of it may be rounded otherwise on another mesh."""
+    others = {str(i): values for i, (_, _, values) in enumerate(loaded)}
+    how_made = str([adapter.base, *((how, theirs.kind, theirs.scale) for how, theirs, _ in loaded)])
+    return adapters.digest([*told, *adapters.sums({'others': others})], salt=how_made)
+
+
 # Account, sums for the fingerprint, all weights in f32 if what is trained begins as some of them, frozen weights.
 _Read = tuple[str, list[str], Any, Any]
 
 
-def _read_narrow(config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.Mesh) -> _Read | None:
+def _read_narrow(
+    config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.Mesh, loaded: _Others
+) -> _Read | None:
     """The frozen weights, each in the type it is kept in as soon as it is read; None where that cannot be."""
     adapter = part.adapter
-    if (
-        adapter.base == 'float32' or adapter.kind in ('bias', 'weights') or config.checkpoint.warm_start is None
-        or any(other.how == 'merged' for other in adapter.others)
-    ):  # fmt: skip
+    if adapter.base == 'float32' or adapter.kind in ('bias', 'weights') or config.checkpoint.warm_start is None:
         return None
     found = warm_start.each_weight(config, model=model, mesh=mesh)
     if found is None:
         return None
     told, frozen = [], {}
-    for name, weight in found[1]:
-        one = nested({name: weight})
-        told += adapters.sums({'base': one})
-        kept = adapters.keep(adapter, one, shapes=part.bones.shapes, axes=part.model.axes)
+    for _, kept in _each_kept(part, found[1], loaded=loaded, told=told):
         frozen |= jax.block_until_ready(flat(kept))
     return found[0].told(), told, None, nested(frozen)
 
@@ -195,8 +204,92 @@ def _with(frozen: Any, theirs: AdapterConfig, *, values: Any, bones: Skeleton, m
     return adapters.assemble(frozen, values, config=theirs, axes=bones.axes)
 
 
-def check_base(step: pathlib.Path, found: Base) -> None:
+def each_merged(
+    config: Config, part: Tuned, *, model: ModelConfig, mesh: jax.sharding.Mesh, step: pathlib.Path
+) -> Iterator[tuple[str, jax.Array]]:
+    """A checkpoint's weights one after the other, its adapter merged into each, for who does not want to hold them all.
+
+    The last one is given only when all were seen to be what the adapter was trained on.
+
+    Args:
+      config: of the run.
+      part: what it trained; not all.
+      model: its model.
+      mesh: the devices.
+      step: the checkpoint's folder.
+
+    Yields:
+      (dotted path, weight in the type that the base is kept in).
+
+    Raises:
+      CheckpointError: weights cannot be read, or belong to another base.
+      ConfigError: a tuned prompt, which cannot be merged.
+    """
+    own = checkpoint.weights(step, part.bones.shapes, placed=state_lib.weight_shardings(part.bones, mesh))
+    found = None if config.checkpoint.warm_start is None else warm_start.each_weight(config, model=model, mesh=mesh)
+    if found is None:  # random weights are drawn together
+        whole = base(config, part, model=model, mesh=mesh)
+        check_base(step, whole.fingerprint)
+        weights = flat(whole.whole(own))
+        del whole  # each of its weights is let go when its turn has come
+        for name in [*weights]:
+            yield name, adapters.merge({name: weights.pop(name)})[name]
+        return
+    adapter, told, last = part.adapter, [], {}
+    loaded = _others(adapter, model)
+    for names, kept in _each_kept(part, found[1], loaded=loaded, told=told):
+        for how, theirs, values in loaded:
+            kept = _around(kept, theirs, values=values, names=names, part=part) if how == 'frozen' else kept
+        yield from last.items()
+        last = jax.block_until_ready(flat(adapters.merge(_around(kept, adapter, values=own, names=names, part=part))))
+    check_base(step, _fingerprint(adapter, told, loaded=loaded))
+    yield from last.items()
+
+
+def _each_kept(
+    part: Tuned, found: Iterable[tuple[str, jax.Array]], *, loaded: _Others, told: list[str]
+) -> Iterator[tuple[set[str], dict[str, Any]]]:
+    """Weights with their biases, one after the other: their names, and what is kept of them, others merged into it.
+
+    Args:
+      part: what is trained.
+      found: (dotted path, f32 weight).
+      loaded: adapters trained before.
+      told: the sums for the fingerprint are added to it.
+    """
+    unchanged, some_replaced = (
+        dataclasses.replace(part.adapter, base='float32'),
+        part.adapter.kind in ('bias', 'weights'),
+    )
+    keep = functools.partial(adapters.keep, shapes=part.bones.shapes, axes=part.model.axes)
+    shapes, waiting = flat(part.model.shapes), {}
+    for name, weight in found:
+        stem = name.removesuffix('_bias')
+        waiting.setdefault(stem, {})[name] = weight
+        names = {stem, f'{stem}_bias'} & shapes.keys()
+        if waiting[stem].keys() != names:
+            continue
+        one = nested(waiting.pop(stem))
+        told += adapters.sums({'base': keep(unchanged, one) if some_replaced else one})
+        for how, theirs, values in loaded:
+            if how == 'merged':
+                around = functools.partial(_around, theirs=theirs, values=values, names=names, part=part)
+                one = jax.jit(lambda one, around=around: adapters.merge(around(one)))(one)
+        yield names, keep(part.adapter, one)
+
+
+def _around(one: Any, theirs: AdapterConfig, *, values: Any, names: set[str], part: Tuned) -> Any:
+    """A few weights, by name, with their part of an adapter around them."""
+    own = {name: jnp.asarray(value) for name, value in flat(values).items() if name.rpartition('.')[0] in names}
+    return adapters.assemble(one, nested(own), config=theirs, axes=part.model.axes)
+
+
+def check_base(step: pathlib.Path, fingerprint: str | None) -> None:
     """Refuses base weights that a checkpoint's adapter was not trained on.
+
+    Args:
+      step: the checkpoint's folder.
+      fingerprint: of the base weights that the config gives.
 
     Raises:
       CheckpointError: with both fingerprints and the remedy.
@@ -208,8 +301,8 @@ def check_base(step: pathlib.Path, found: Base) -> None:
             told = reader.restore(step / 'description')['base']
     except (OSError, ValueError, KeyError) as e:
         raise errors.CheckpointError(f'checkpoint {step} does not say what base weights it is for: {e}') from e
-    if told != found.fingerprint:
+    if told != fingerprint:
         raise errors.CheckpointError(
-            f'checkpoint {step} was trained on base weights {told}, the config it has now gives {found.fingerprint}; '
+            f'checkpoint {step} was trained on base weights {told}, the config it has now gives {fingerprint}; '
             'bring back what checkpoint.warm_start and adapter.others name'
         )

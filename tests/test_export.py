@@ -14,7 +14,7 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from flan_jax import errors, export, run, run_adapters
+from flan_jax import errors, export, run, run_adapters, scored_model
 from flan_jax.config import Config, MeshConfig, resolve, to_dict
 from flan_jax.data import chat_formats, vocabulary
 from flan_jax.decoding.generate import Generator
@@ -192,6 +192,13 @@ def test_a_gguf_holds_the_weights_and_the_trained_vocabulary(runs, tmp_path):
     assert (tmp_path / 'q.gguf').stat().st_size < 0.6 * pathlib.Path(path).stat().st_size
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_read(tmp_path, monkeypatch):
+    (tmp_path / 'file').write_text('mine')
+    monkeypatch.setattr(export, 'read', None)
+    with pytest.raises(errors.CheckpointError, match=r'--to: the folder .*/file cannot be made: .*another place'):
+        export.export(resolve({'training': {'steps': 1}}), str(tmp_path / 'file' / 'm.gguf'), form='gguf')
+
+
 def adapted(folder: pathlib.Path, base: Config, **adapter) -> tuple[Config, dict, AdapterConfig]:
     """A run directory with a checkpoint of a random adapter on the weights of another run."""
     knobs = {
@@ -221,6 +228,20 @@ def test_an_adapter_is_merged_into_its_base(runs, tmp_path):
     )
     np.testing.assert_allclose(back['stack']['blocks']['mlp']['up'], merged, rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(back['embedding']['table'], before['embedding']['table'])
+
+
+@pytest.mark.parametrize('adapter', [False, True])
+def test_weights_for_blocks_are_read_when_they_are_written_and_the_file_is_the_same(
+    adapter, runs, tmp_path, monkeypatch
+):
+    config = adapted(tmp_path, runs['llama'])[0] if adapter else runs['llama']
+    parting = export.export(config, str(tmp_path / 'turn.gguf'), form='gguf', dtype='q8_0')
+    assert all(map(callable, flat(parting.params).values())), 'none is held'
+    load = scored_model.load
+    monkeypatch.setattr(scored_model, 'load', lambda *args, later, **more: load(*args, **more))
+    parting = export.export(config, str(tmp_path / 'held.gguf'), form='gguf', dtype='q8_0')
+    assert not any(map(callable, flat(parting.params).values()))
+    assert (tmp_path / 'turn.gguf').read_bytes() == (tmp_path / 'held.gguf').read_bytes()
 
 
 def test_an_adapter_is_written_alone_in_the_peft_format(runs, tmp_path):

@@ -9,10 +9,11 @@ import pathlib
 import sys
 import tempfile
 
+import reference_models  # beside this file
+
 from flan_jax.interop.families import family_of
 from flan_jax.models import presets
 from flan_jax.models.published import PRESETS
-from tools import reference_models
 
 TEXT = """# Models
 

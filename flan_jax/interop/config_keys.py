@@ -20,26 +20,27 @@ Rule = tuple[Callable[[Values], Fields], Callable[[ModelConfig], Values]]
 # Keys that say nothing about what is computed in a forward pass without dropout.
 HARMLESS = frozenset(
     """
-    _attn_implementation _name_or_path add_cross_attention architectures attention_dropout attn_implementation auto_map
-    bad_words_ids begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward classifier_dropout
-    cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dropout dropout_rate dtype
-    early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
-    finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout id2label init_std
-    initializer_factor initializer_range is_decoder is_encoder_decoder is_llama_config
-    keys_to_ignore_at_inference label2id layerdrop
-    length_penalty masked_softmax_fusion max_length max_position_id min_length model_type n_positions
-    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences offset_alibi output_attentions
-    output_hidden_states output_past output_router_logits output_scores pad_token_id prefix pretraining_tp
-    problem_type pruned_heads remove_invalid_values repetition_penalty resid_pdrop return_dict return_dict_in_generate
-    router_jitter_noise sep_token_id seq_length skip_bias_add skip_bias_add_qkv slow_but_exact suppress_tokens
-    task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
+    _attn_implementation _attn_implementation_autoset _name_or_path activation_dropout add_cross_attention
+    architectures attention_dropout attention_probs_dropout_prob attention_softmax_in_fp32 attn_implementation auto_map
+    bad_words_ids begin_suppress_tokens bias_dropout_fusion bos_token_id cache_implementation chunk_size_feed_forward
+    classifier_dropout cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dropout
+    dropout_rate dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id
+    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing
+    hidden_dropout hidden_dropout_prob id2label init_std initializer_factor initializer_range is_decoder
+    is_encoder_decoder is_llama_config keys_to_ignore_at_inference label2id layerdrop length_penalty
+    masked_softmax_fusion max_length max_position_id max_sequence_length min_length model_type n_positions
+    neftune_noise_alpha no_repeat_ngram_size num_beam_groups num_beams num_return_sequences offset_alibi
+    output_attentions output_hidden_states output_past output_router_logits output_scores pad_token_id prefix
+    pretraining_tp problem_type pruned_heads remove_invalid_values repetition_penalty resid_pdrop return_dict
+    return_dict_in_generate router_jitter_noise sep_token_id seq_length skip_bias_add skip_bias_add_qkv slow_but_exact
+    suppress_tokens task_specific_params temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript
     transformers.js_config transformers_version typical_p unk_token_id unsloth_fixed unsloth_version use_bfloat16
     use_cache
     """.split()
 )
 ACTIVATIONS = {
-    'silu': 'silu', 'swish': 'silu', 'gelu_pytorch_tanh': 'gelu_tanh', 'gelu_new': 'gelu_tanh', 'gelu': 'gelu',
-    'relu': 'relu',
+    'silu': 'silu', 'swish': 'silu', 'gelu_pytorch_tanh': 'gelu_tanh', 'gelu_new': 'gelu_tanh',
+    'gelu_fast': 'gelu_tanh', 'gelu': 'gelu', 'gelu_python': 'gelu', 'relu': 'relu',
 }  # fmt: skip
 ACTIVATION_NAMES = {'silu': 'silu', 'gelu_tanh': 'gelu_pytorch_tanh', 'gelu': 'gelu', 'relu': 'relu'}
 
@@ -56,11 +57,31 @@ class Seen(Values):
         value = self[key] if key in self else None
         return default if value is None else value
 
+    def given(self, key: str, absent: Any) -> Any:
+        """As `take`, but null is None: where it means off, and a missing key the family's default."""
+        self.asked.add(key)
+        return self[key] if key in self else absent
+
     def need(self, key: str) -> Any:
         value = self.take(key)
         if value is None:
             raise self.refuse(key, 'it is missing')
         return value
+
+    def ruled(self, rule: Callable[[Values], Fields]) -> Fields:
+        """What a rule makes of it.
+
+        Raises:
+          ConfigError: a value is not of the kind that the rule takes; names the keys it asked for.
+        """
+        before, self.asked = self.asked, set()
+        try:
+            return rule(self)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            told = ', '.join(f'{key}={self[key]!r}' for key in sorted(self.asked) if key in self)
+            raise errors.ConfigError(f'{self.file}: {told}: a value is not of the kind it must be: {error}') from None
+        finally:
+            self.asked |= before
 
     def refuse(self, key: str, why: str) -> errors.ConfigError:
         told = f'{key}={self[key]!r}' if key in self else f'{key!r}'
@@ -113,6 +134,9 @@ class Family:
                 if value is not None and (type(value) is not int or value < 1):
                     theirs = next((key for key, ours in (self.keys | _SIZES).items() if ours == name), name)
                     raise errors.ConfigError(f'{file}: {theirs}={value!r} must be a whole number, at least 1')
+            for theirs, ours in self.keys.items():
+                if fields[ours] is not None and not _fits(fields[ours], ours):
+                    raise errors.ConfigError(f'{file}: {theirs}={fields[ours]!r} is not of the kind it must be')
             return replace(ModelConfig(), fields)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise errors.ConfigError(f'{file}: a value in it is not of the kind it must be: {error!r}') from None
@@ -125,13 +149,13 @@ class Family:
                 raise seen.refuse(theirs, 'it is missing')
             fields[ours] = value
         for reader, _ in self.rules:
-            fields |= reader(seen)
+            fields |= seen.ruled(reader)
         for key, allowed in self.only.items():
             if seen.take(key, allowed) != allowed:
                 raise seen.refuse(key, f'only {allowed!r} is known')
         known = seen.asked | HARMLESS
-        for key in values:
-            if key not in known:
+        for key, value in values.items():
+            if value is not None and key not in known:
                 raise seen.refuse(key, f'no {self.name} key of that name is known{errors.near(key, known)}')
         return fields
 
@@ -149,6 +173,21 @@ class Family:
             told = ', '.join(f'model.{field}={ours!r} (it would be {theirs!r})' for field, ours, theirs in differences)
             raise errors.ConfigError(f'a {self.name} config has no key for {told}')
         return values
+
+
+def _fits(value: Any, field: str) -> bool:
+    """Whether a value can be a dotted field's, where that is a number or a yes or no.
+
+    >>> _fits(1e-5, 'norm_eps'), _fits('1e-5', 'norm_eps'), _fits('no', 'tied_embeddings'), _fits(True, 'mlp.bias')
+    (True, False, False, True)
+    """
+    kind: Any = ModelConfig
+    for part in field.split('.'):
+        kind = typing.get_type_hints(kind)[part]
+    kinds = {kind, *typing.get_args(kind)}
+    if bool in kinds or isinstance(value, bool):
+        return bool in kinds and isinstance(value, bool)
+    return not {int, float} & kinds or isinstance(value, int | float)
 
 
 def replace(config: Any, fields: Fields) -> Any:
@@ -245,16 +284,19 @@ def activation(key: str, default: str, *, unread: str = '') -> Rule:
     return read, lambda config: {key: ACTIVATION_NAMES[config.activation]}
 
 
-def t5_activation() -> Rule:
+def t5_activation(default: str) -> Rule:
     names = {'gelu': 'gelu_tanh', 'silu': 'silu', 'relu': 'relu'}
 
     def read(seen: Seen) -> Fields:
-        told = seen.take('feed_forward_proj', 'relu')
+        told = seen.take('feed_forward_proj', default)
         gate, _, name = told.rpartition('-')
         if gate not in ('', 'gated') or name not in names or (name == 'gelu' and not gate):
             raise seen.refuse('feed_forward_proj', 'known are relu, gated-gelu, gated-silu, gated-relu')
-        for key in ('dense_act_fn', 'is_gated_act'):  # what transformers derives from it
-            seen.take(key)
+        # What transformers derives from it, and believes more if a file has it.
+        if ACTIVATIONS.get(seen.take('dense_act_fn', 'gelu_new' if name == 'gelu' else name)) != names[name]:
+            raise seen.refuse('dense_act_fn', f'feed_forward_proj={told!r} says another')
+        if seen.take('is_gated_act', bool(gate)) != bool(gate):
+            raise seen.refuse('is_gated_act', f'feed_forward_proj={told!r} says otherwise')
         return {'activation': names[name], 'mlp.gated': bool(gate)}
 
     def write(config: ModelConfig) -> Values:
@@ -264,18 +306,37 @@ def t5_activation() -> Rule:
     return read, write
 
 
-def heads(*, width_key: str | None = 'head_dim', kv_key: str | None = 'num_key_value_heads') -> Rule:
-    """Key heads default to the query heads; a head's width to an equal part of the residual stream."""
+def heads(
+    *,
+    width_key: str | None = 'head_dim',
+    kv_key: str | None = 'num_key_value_heads',
+    kv: int | None = None,
+    head_width: int | None = None,
+    even: bool = False,
+) -> Rule:
+    """Key heads and a head's width, null meaning as many as query heads, and an equal part of the residual stream.
+
+    Args:
+      width_key: of a head's width; None: the family has none.
+      kv_key: of the key heads; None: the family has none.
+      kv: key heads of a file without the key; None: the same as null.
+      head_width: the same for a head's width.
+      even: transformers takes no model whose width does not divide into the heads, even if a head's width is said.
+    """
 
     def read(seen: Seen) -> Fields:
         count, width = seen.need('num_attention_heads'), seen.need('hidden_size')
-        kv = count if kv_key is None else seen.take(kv_key, count)
-        told = None if width_key is None else seen.take(width_key)
+        keys = count if kv_key is None else seen.given(kv_key, kv)
+        told = None if width_key is None else seen.given(width_key, head_width)
         if told is None and width % count:
             raise seen.refuse('hidden_size', f'it does not divide into num_attention_heads={count}')
-        return {'heads': count, 'width': width, 'kv_heads': kv, 'head_width': told or width // count}
+        keys = count if keys is None else keys
+        return {'heads': count, 'width': width, 'kv_heads': keys, 'head_width': told or width // count}
 
     def write(config: ModelConfig) -> Values:
+        if even and config.width % config.heads:
+            told = f'model.width={config.width} with model.heads={config.heads}, which does not divide it'
+            raise errors.ConfigError(f'transformers takes no model of this family with {told}')
         values = {'num_attention_heads': config.heads, 'hidden_size': config.width}
         values |= {} if kv_key is None else {kv_key: config.kv_heads}
         return values | ({} if width_key is None else {width_key: config.head_width})
@@ -283,11 +344,25 @@ def heads(*, width_key: str | None = 'head_dim', kv_key: str | None = 'num_key_v
     return read, write
 
 
+def softcap(key: str, field: str, *, absent: float | None) -> Rule:
+    """Gemma's bound of scores or logits; null means none, and each family has its own for a missing key."""
+
+    def read(seen: Seen) -> Fields:
+        value = seen.given(key, absent)
+        if value is not None and not _fits(value, field):
+            raise seen.refuse(key, 'it must be a number or null')
+        return {field: value}
+
+    return read, lambda config: {key: value_of(config, field)}
+
+
 def same_bias(key: str, *, default: bool) -> Rule:
     """One key for the biases of all four projections."""
 
     def read(seen: Seen) -> Fields:
-        value = bool(seen.take(key, default))
+        value = seen.take(key, default)
+        if not isinstance(value, bool):
+            raise seen.refuse(key, 'it must be true or false')
         return {'attention.bias': value, 'attention.output_bias': value}
 
     return read, lambda config: {key: config.attention.bias}

@@ -18,6 +18,7 @@ from flan_jax.interop.safetensors_file import Stored
 
 Path = str | os.PathLike
 SINGLE, INDEX = 'model.safetensors', 'model.safetensors.index.json'
+PICKLES = ('.bin', '.pt', '.pth', '.ckpt')
 SHARD_BYTES = 5 * 10**9  # of one file written
 TEMPLATES = 'additional_chat_templates'  # a folder of them
 DTYPES = {'float32': np.dtype(np.float32), 'bfloat16': np.dtype(ml_dtypes.bfloat16), 'float16': np.dtype(np.float16)}
@@ -36,6 +37,8 @@ def read_json(file: pathlib.Path) -> dict[str, Any]:
         values = json.loads(file.read_text())
     except ValueError as error:
         raise errors.CheckpointError(f'{file} is no JSON: {error}') from None
+    except OSError as error:
+        raise errors.CheckpointError(f'{file} cannot be read: {error.strerror}') from None
     if not isinstance(values, dict):
         raise errors.CheckpointError(f'{file} is no mapping')
     return values
@@ -50,9 +53,11 @@ def stored_tensors(directory: Path) -> dict[str, Stored]:
     directory = pathlib.Path(directory)
     if not (directory / INDEX).is_file():
         if not (directory / SINGLE).is_file():
-            pickles = sorted(p.name for p in directory.glob('*.bin')) + sorted(p.name for p in directory.glob('*.pt'))
-            hint = f'; {pickles[0]} is a pickle, which could run code and is never opened: convert it' * bool(pickles)
-            raise errors.CheckpointError(f'{directory} has neither {SINGLE} nor {INDEX}{hint}')
+            pickles = sorted(p.name for p in directory.iterdir() if p.suffix in PICKLES)
+            what = f'{pickles[0]} is a pickle, which could run code and is never opened: convert it' if pickles else ''
+            raise errors.CheckpointError(
+                f'{directory} has neither {SINGLE} nor {INDEX}; {what or "fetch its weights in that format"}'
+            )
         return safetensors_file.read(directory / SINGLE)
     promised = read_json(directory / INDEX).get('weight_map')
     if not isinstance(promised, dict):
@@ -92,17 +97,19 @@ def written_whole(directory: Path) -> Iterator[pathlib.Path]:
     """A folder to write to, which takes the directory's name when all went well and is gone if not.
 
     Raises:
-      CheckpointError: the directory is there and not empty.
+      CheckpointError: the directory is there and not empty, or cannot be written.
     """
     directory = pathlib.Path(directory)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise errors.CheckpointError(f'{directory} is there and not empty; choose another directory, or remove it')
-    directory.parent.mkdir(parents=True, exist_ok=True)
     unfinished = directory.with_name(f'.{directory.name}.unfinished-{os.getpid()}')
-    unfinished.mkdir()
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()
         yield unfinished
         os.replace(unfinished, directory)
+    except OSError as error:  # no right to, no room, a file in the way
+        raise errors.CheckpointError(f'{directory} cannot be written: {error}; choose another place') from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -2,8 +2,19 @@
 
 from flan_jax import errors
 from flan_jax.interop import weight_names
-from flan_jax.interop.config_keys import Family, Fields, Rule, Seen, Values, activation, heads, same_bias, t5_activation
-from flan_jax.interop.rope_keys import gemma3_rope, one_window, rope, skipped_rope, some_windows
+from flan_jax.interop.config_keys import (
+    Family,
+    Fields,
+    Rule,
+    Seen,
+    Values,
+    activation,
+    heads,
+    same_bias,
+    softcap,
+    t5_activation,
+)
+from flan_jax.interop.rope_keys import gemma3_rope, listed_windows, one_window, rope, skipped_rope, switched_windows
 from flan_jax.models.config import ModelConfig
 
 SIZES = {'vocab_size': 'vocab_size', 'num_hidden_layers': 'layers', 'tie_word_embeddings': 'tied_embeddings'}
@@ -12,18 +23,23 @@ UNTIED, TIED = {'tie_word_embeddings': False}, {'tie_word_embeddings': True}
 SILU = activation('hidden_act', 'silu')
 LAYER_NORM = {'norm.kind': 'layer', 'mlp.gated': False, 'mlp.bias': True}
 GEMMA = {'norm.offset': 1.0, 'norm.place': 'both', 'embedding.scaled': True}
-GEMMA_KEYS = DECODER | {
-    'query_pre_attn_scalar': 'attention.scale_width',
-    'attn_logit_softcapping': 'attention.softcap',
-    'final_logit_softcapping': 'logit_softcap',
-}
+GEMMA_KEYS = DECODER | {'query_pre_attn_scalar': 'attention.scale_width'}
+GEMMA_DEFAULTS = TIED | {'rms_norm_eps': 1e-6, 'query_pre_attn_scalar': 256}
+GEMMA_RULES = (
+    heads(kv=4, head_width=256, even=True),
+    activation('hidden_activation', 'gelu_pytorch_tanh', unread='hidden_act'),
+    same_bias('attention_bias', default=False),
+)
+# What some files say besides of things that the family has no choice of.
+NO_BIASES = {'attention_bias': False, 'mlp_bias': False}
+QUERY_BIASES = {'qkv_bias': True, 'mlp_bias': False, 'use_mrope': False}
 
 
-def _llama(name: str, architecture: str, *rules: Rule, **changes) -> Family:
+def _llama(name: str, architecture: str, *rules: Rule, width: Rule = heads(), **changes) -> Family:
     values = {
         'table': weight_names.LLAMA, 'keys': DECODER, 'defaults': UNTIED | {'rms_norm_eps': 1e-6}, 'fixed': {},
     } | changes  # fmt: skip
-    return Family(name, architecture, rules=(heads(), SILU, *rules), **values)
+    return Family(name, architecture, rules=(width, SILU, *rules), **values)
 
 
 def _length_of_positions() -> Rule:
@@ -44,10 +60,9 @@ def _four_times() -> Rule:
     def read(seen: Seen) -> Fields:
         seen.take('n_inner')
         width = seen.take('n_embed') or seen.need('hidden_size')
-        count = seen.take('n_head') or seen.need('num_attention_heads')
-        layers = seen.take('n_layer') or seen.need('num_hidden_layers')
-        for key in ('num_attention_heads', 'num_hidden_layers', 'hidden_size'):
-            seen.take(key)
+        seen.take('hidden_size')
+        count = _either(seen, 'n_head', other='num_attention_heads')
+        layers = _either(seen, 'n_layer', other='num_hidden_layers')
         sizes = {'width': width, 'heads': count, 'kv_heads': count, 'head_width': width // count, 'layers': layers}
         return sizes | {'mlp_width': 4 * width}
 
@@ -55,6 +70,14 @@ def _four_times() -> Rule:
         return {'hidden_size': config.width, 'n_head': config.heads, 'n_layer': config.layers}
 
     return read, write
+
+
+def _either(seen: Seen, key: str, *, other: str) -> int:
+    """A number with two names."""
+    value = seen.take(key) or seen.need(other)
+    if seen.take(other, value) != value:
+        raise seen.refuse(key, f'{other}={seen[other]!r} says another')
+    return value
 
 
 def _t5_layers() -> Rule:
@@ -87,10 +110,12 @@ def _experts(defaults: Values, *, shared: bool) -> Rule:
             raise seen.refuse('mlp_only_layers', 'every layer must have experts')
         if seen.take('use_sliding_window', False):
             raise seen.refuse('use_sliding_window', 'no window is known in this family')
-        for key in ('sliding_window', 'max_window_layers', 'layer_types'):
+        if set(seen.take('layer_types', [])) - {'full_attention'}:
+            raise seen.refuse('layer_types', 'no window is known in this family')
+        for key in ('sliding_window', 'max_window_layers'):
             seen.take(key)
         take = lambda key: seen.take(key, defaults.get(key))  # noqa: E731
-        return {
+        fields = {
             'experts.count': seen.take('num_local_experts') or take('num_experts'),
             'experts.chosen': take('num_experts_per_tok'),
             'experts.width': take('moe_intermediate_size'),
@@ -98,6 +123,7 @@ def _experts(defaults: Values, *, shared: bool) -> Rule:
             'experts.balance': take('router_aux_loss_coef'),
             'experts.shared_width': take('shared_expert_intermediate_size') if shared else None,
         }
+        return _enough(seen, fields)
 
     def write(config: ModelConfig) -> Values:
         ours = config.experts
@@ -110,12 +136,19 @@ def _experts(defaults: Values, *, shared: bool) -> Rule:
     return read, write
 
 
+def _enough(seen: Seen, fields: Fields) -> Fields:
+    if fields['experts.chosen'] > fields['experts.count']:
+        told = f'a token goes through {fields["experts.chosen"]} of {fields["experts.count"]} experts'
+        raise seen.refuse('num_experts_per_tok', told)
+    return fields
+
+
 def _mixtral_experts() -> Rule:
     def read(seen: Seen) -> Fields:
         fields = {'experts.count': seen.take('num_local_experts', 8), 'experts.renormalise': True}
         fields |= {'experts.chosen': seen.take('num_experts_per_tok', 2)}
         fields |= {'experts.balance': seen.take('router_aux_loss_coef', 0.001)}
-        return fields | {'experts.width': seen.need('intermediate_size')}
+        return _enough(seen, fields) | {'experts.width': seen.need('intermediate_size')}
 
     def write(config: ModelConfig) -> Values:
         ours = config.experts
@@ -137,7 +170,7 @@ def _t5(name: str, architecture: str, *, table: weight_names.Table = weight_name
         },
         defaults={'relative_attention_max_distance': 128, 'layer_norm_epsilon': 1e-6},
         fixed={'positions': 'relative_bias', 'scaled_attention': False},
-        rules=(_t5_layers(), t5_activation()),
+        rules=(_t5_layers(), t5_activation('gated-gelu' if name == 'mt5' else 'relu')),
         unused=(r'(encoder|decoder)\.embed_tokens\.weight',
                 r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight'),
     )  # fmt: skip
@@ -145,15 +178,16 @@ def _t5(name: str, architecture: str, *, table: weight_names.Table = weight_name
 
 QWEN_BIAS = {'attention.bias': True}
 FAMILIES = (
-    _llama('llama', 'LlamaForCausalLM', rope(), same_bias('attention_bias', default=False),
+    _llama('llama', 'LlamaForCausalLM', rope(), same_bias('attention_bias', default=False), width=heads(even=True),
            keys=DECODER | {'mlp_bias': 'mlp.bias'}, only={'rope_interleaved': False},
            defaults=UNTIED | {'mlp_bias': False, 'rms_norm_eps': 1e-6}),
-    _llama('mistral', 'MistralForCausalLM', rope(), one_window(4096)),
-    _llama('qwen2', 'Qwen2ForCausalLM', rope(), some_windows(4096, pattern=None, switch=True), fixed=QWEN_BIAS),
-    _llama('qwen3', 'Qwen3ForCausalLM', rope(), some_windows(4096, pattern=None, switch=True),
-           same_bias('attention_bias', default=False), fixed={'norm.query_key': 'head'}),
+    _llama('mistral', 'MistralForCausalLM', rope(), one_window(4096), width=heads(kv=8), only=NO_BIASES),
+    _llama('qwen2', 'Qwen2ForCausalLM', rope(), switched_windows(4096), width=heads(kv=32), fixed=QWEN_BIAS,
+           only=QUERY_BIASES),
+    _llama('qwen3', 'Qwen3ForCausalLM', rope(), switched_windows(4096), same_bias('attention_bias', default=False),
+           width=heads(kv=32, head_width=128), fixed={'norm.query_key': 'head'}),
     _llama('smollm3', 'SmolLM3ForCausalLM', rope(theta=2_000_000.0), skipped_rope(),
-           some_windows(None, pattern=None, switch=True), same_bias('attention_bias', default=False),
+           switched_windows(None, skipped=True), same_bias('attention_bias', default=False), width=heads(kv=4),
            keys=DECODER | {'mlp_bias': 'mlp.bias'}, defaults=TIED | {'mlp_bias': False, 'rms_norm_eps': 1e-6}),
     _llama('olmo2', 'Olmo2ForCausalLM', rope(), same_bias('attention_bias', default=False),
            table=weight_names.OLMO2, fixed={'norm.place': 'post', 'norm.query_key': 'all'},
@@ -164,30 +198,28 @@ FAMILIES = (
            only={'attention_bias': False, 'lm_head_bias': False, 'mlp_bias': False, 'full_attn_mod': 1,
                  'interpolate_factor': 1}),
     _llama('mixtral', 'MixtralForCausalLM', rope(theta=1_000_000.0), one_window(None), _mixtral_experts(),
-           table=weight_names.MIXTRAL, defaults=UNTIED | {'rms_norm_eps': 1e-5}),
+           table=weight_names.MIXTRAL, defaults=UNTIED | {'rms_norm_eps': 1e-5}, width=heads(kv=8), only=NO_BIASES),
     Family('qwen2_moe', 'Qwen2MoeForCausalLM', weight_names.QWEN_MOE, DECODER, UNTIED | {'rms_norm_eps': 1e-6},
-           QWEN_BIAS, only={'qkv_bias': True}, rules=(
-               heads(), SILU, rope(),
+           QWEN_BIAS, only=QUERY_BIASES, rules=(
+               heads(kv=16), SILU, rope(),
                _experts({'num_experts': 60, 'num_experts_per_tok': 4, 'moe_intermediate_size': 1408,
                          'shared_expert_intermediate_size': 5632, 'norm_topk_prob': False,
                          'router_aux_loss_coef': 0.001}, shared=True))),
     Family('qwen3_moe', 'Qwen3MoeForCausalLM', weight_names.QWEN_MOE, DECODER, UNTIED | {'rms_norm_eps': 1e-6},
            {'norm.query_key': 'head'}, rules=(
-               heads(), SILU, rope(), same_bias('attention_bias', default=False),
+               heads(kv=4), SILU, rope(), same_bias('attention_bias', default=False),
                _experts({'num_experts': 128, 'num_experts_per_tok': 8, 'moe_intermediate_size': 768,
                          'norm_topk_prob': False, 'router_aux_loss_coef': 0.001}, shared=False))),
-    Family('gemma2', 'Gemma2ForCausalLM', weight_names.GEMMA, GEMMA_KEYS,
-           TIED | {'rms_norm_eps': 1e-6, 'query_pre_attn_scalar': 256, 'attn_logit_softcapping': None,
-                   'final_logit_softcapping': None},
-           GEMMA, only={'use_bidirectional_attention': False}, rules=(
-               heads(), activation('hidden_activation', 'gelu_pytorch_tanh', unread='hidden_act'), rope(),
-               same_bias('attention_bias', default=False), some_windows(4096, pattern=2))),
-    Family('gemma3_text', 'Gemma3ForCausalLM', weight_names.GEMMA, GEMMA_KEYS,
-           TIED | {'rms_norm_eps': 1e-6, 'query_pre_attn_scalar': 256, 'attn_logit_softcapping': None,
-                   'final_logit_softcapping': None},
-           GEMMA | {'norm.query_key': 'head'}, only={'use_bidirectional_attention': False}, rules=(
-               heads(), activation('hidden_activation', 'gelu_pytorch_tanh', unread='hidden_act'), gemma3_rope(),
-               same_bias('attention_bias', default=False), some_windows(4096, pattern=6))),
+    Family('gemma2', 'Gemma2ForCausalLM', weight_names.GEMMA, GEMMA_KEYS, GEMMA_DEFAULTS, GEMMA,
+           only={'use_bidirectional_attention': False}, rules=(
+               *GEMMA_RULES, rope(), softcap('attn_logit_softcapping', 'attention.softcap', absent=50.0),
+               softcap('final_logit_softcapping', 'logit_softcap', absent=30.0), listed_windows(4096, pattern=2))),
+    Family('gemma3_text', 'Gemma3ForCausalLM', weight_names.GEMMA, GEMMA_KEYS, GEMMA_DEFAULTS,
+           GEMMA | {'norm.query_key': 'head'},
+           # transformers reads a bound of the scores, and does not use it.
+           only={'use_bidirectional_attention': False, 'attn_logit_softcapping': None}, rules=(
+               *GEMMA_RULES, gemma3_rope(), softcap('final_logit_softcapping', 'logit_softcap', absent=None),
+               listed_windows(4096, pattern=6, pattern_key='sliding_window_pattern'))),
     _t5('t5', 'T5ForConditionalGeneration'),
     _t5('mt5', 'MT5ForConditionalGeneration'),
     Family('opt', 'OPTForCausalLM', weight_names.OPT, SIZES | {'ffn_dim': 'mlp_width'}, TIED,

@@ -8,6 +8,7 @@ The file is mapped. A tensor is turned into floats when its turn comes, under it
 and goes through the tables of `weight_names`, straight to where it lies.
 """
 
+import collections
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -87,7 +88,8 @@ def save(
 
     Args:
       path: of the file; replaced if it is there.
-      params: nested dictionaries of weights, wherever they lie.
+      params: nested dictionaries of weights, wherever they lie, or of functions that give them: each is called once,
+        when its weight's turn comes, in the order of `weight_plan.flat_shapes`.
       config: of the model; its `max_length` must be set.
       vocabulary: whose pieces, chat template and choice of BOS go with it.
       kind: of the matrices: F32, F16, BF16 or Q8_0.
@@ -121,10 +123,20 @@ def _tensors(family: Family, params: Any, *, config: ModelConfig) -> Makers:
         for place in np.ndindex(names.shape):
             parts.setdefault(names[place], []).append((path, place, how))
 
+    left = collections.Counter(path for made in parts.values() for path, _, _ in made)
+    held: dict[str, Any] = {}
+
+    def take(path: str) -> Any:
+        """A weight; what was read is let go with its last tensor."""
+        if path not in held:
+            held[path] = weights[path]() if callable(weights[path]) else weights[path]
+        left[path] -= 1
+        return held[path] if left[path] else held.pop(path)
+
     def make(name: str) -> np.ndarray:
         whole = np.empty(parts[name][0][2].shape(sizes), np.float32)
         for path, place, how in parts[name]:
-            how.put(whole, np.asarray(jax.device_get(weights[path][place])).astype(np.float32), sizes=sizes)
+            how.put(whole, np.asarray(jax.device_get(take(path)[place])).astype(np.float32), sizes=sizes)
         return whole
 
     return {name: (parts[name][0][2].shape(sizes), lambda name=name: make(name)) for name in parts}

@@ -150,7 +150,7 @@ def architecture(file: GGUF) -> Architecture:
     if name not in ARCHITECTURES:
         raise errors.CheckpointError(
             f'{file.path} holds a model of the architecture {name!r}; read are {", ".join(ARCHITECTURES)}'
-            f'{errors.near(str(name), ARCHITECTURES)}. Use its Hugging Face directory'
+            f'; use its Hugging Face directory{errors.near(str(name), ARCHITECTURES)}'
         )
     if file.value(f'{name}.expert_count', 0):
         raise errors.CheckpointError(

@@ -107,10 +107,13 @@ def read(path: str) -> GGUF:
     """
     if not os.path.isfile(path):
         raise errors.CheckpointError(f'{path}: no such file')
-    with open(path, 'rb') as file:
-        if (magic := file.read(4)) != b'GGUF':
-            raise errors.CheckpointError(f'{path} is no GGUF file: it begins with {magic!r}, not with GGUF')
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    try:
+        with open(path, 'rb') as file:
+            if (magic := file.read(4)) != b'GGUF':
+                raise errors.CheckpointError(f'{path} is no GGUF file: it begins with {magic!r}, not with GGUF')
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as e:
+        raise errors.CheckpointError(f'{path} cannot be read: {e.strerror}') from None
     cursor = gguf_tokenizer.Cursor(data)
     cursor.at = 4
     try:

@@ -45,11 +45,16 @@ def read_config(directory: Path) -> ModelConfig:
                 f'{directory}: tie_word_embeddings is false, but there is no tensor {head!r} in its files'
             )
         return _tied(config, True)
-    if not config.tied_embeddings:
-        return config
     # Some files hold the tied table twice, and in some the config is wrong; transformers compares them, too.
     table = tensors[naming(family, tensors)(family.table['embedding.table'][0])]
-    return _tied(config, _equal(table, tensors[head]))
+    tied = config.tied_embeddings and _equal(table, tensors[head])
+    if not tied and config.encoder_decoder and config.embedding.scaled_head:
+        raise errors.ConfigError(
+            f'{pathlib.Path(directory) / "config.json"}: tie_word_embeddings or scale_decoder_outputs says that the '
+            f'head reads scaled states, as only a tied one does, but the files have {head!r}, which is not the '
+            'embedding; set tie_word_embeddings, and scale_decoder_outputs if it is there, to false'
+        )
+    return _tied(config, tied)
 
 
 def _tied(config: ModelConfig, tied: bool) -> ModelConfig:
@@ -69,18 +74,26 @@ def _equal(a: Stored, b: Stored) -> bool:
 def _config(directory: Path) -> tuple[Family, ModelConfig]:
     file = pathlib.Path(directory) / 'config.json'
     values = read_json(file)
-    if 'quantization_config' in values:
-        raise errors.ConfigError(f'{file}: quantization_config: quantised weights cannot be read')
     if 'model_type' not in values:
         raise errors.ConfigError(f'{file}: no model_type, so the family is unknown')
-    if values['model_type'] not in families.BY_NAME:
-        known = ', '.join(sorted(families.BY_NAME))
-        near = errors.near(str(values['model_type']), families.BY_NAME)
-        raise errors.ConfigError(f'{file}: model_type={values["model_type"]!r} is none of {known}{near}')
+    if not isinstance(values['model_type'], str) or values['model_type'] not in families.BY_NAME:
+        raise errors.ConfigError(f'{file}: {_unknown(values)}')
+    if 'quantization_config' in values and values['quantization_config'] is not None:
+        raise errors.ConfigError(f'{file}: quantization_config: quantised weights cannot be read')
     family = families.family(values['model_type'])
-    if family.name == 't5' and not values.get('feed_forward_proj', 'relu').startswith('gated'):
+    if family.name == 't5' and not str(values.get('feed_forward_proj') or 'relu').startswith('gated'):
         family = families.PLAIN_T5
     return family, family.read(values, str(file))
+
+
+def _unknown(values: Mapping[str, Any]) -> str:
+    """Of which kind a model is that none of the families is."""
+    known = ', '.join(sorted(families.BY_NAME))
+    told, near = f'model_type={values["model_type"]!r}', errors.near(str(values['model_type']), families.BY_NAME)
+    architectures = f' (architectures={values["architectures"]!r})' if values.get('architectures') else ''
+    if values.get('text_config'):
+        return f'{told} is a model of more than text, with a text_config inside; models that can be read: {known}'
+    return f'{told} is none of {known}{near}{architectures}'
 
 
 def load(directory: Path, config: ModelConfig, *, shardings: Any = None, dtype: str | None = 'float32') -> Any:

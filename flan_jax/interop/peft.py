@@ -203,7 +203,7 @@ def read_config(directory: Path) -> AdapterConfig:
     """
     file = pathlib.Path(directory) / CONFIG
     values = read_json(file)
-    kind = KINDS.get(values.get('peft_type'))
+    kind = KINDS.get(str(values.get('peft_type')))
     if kind is None:
         raise errors.ConfigError(f'{file}: peft_type={values.get("peft_type")!r} is none of {", ".join(KINDS)}')
     for key, plain in PLAIN.items():

@@ -10,7 +10,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import ml_dtypes
 import numpy as np
@@ -59,7 +59,7 @@ class Stored:
         last = self.shape[0] if last is None else last
         inner = math.prod(self.shape[1:])
         out = np.empty((last - first, *self.shape[1:]), self.dtype)
-        with open(self.file, 'rb') as file:
+        with _opened(self.file) as file:
             file.seek(self.start + first * inner * self.dtype.itemsize)
             if file.readinto(out.reshape(-1).view(np.uint8)) != out.nbytes:
                 raise errors.CheckpointError(f'{self.file}: the file ends inside tensor {self.name!r}')
@@ -75,7 +75,7 @@ def read(file: pathlib.Path) -> dict[str, Stored]:
     if not file.is_file():
         raise errors.CheckpointError(f'{file} is missing')
     size = file.stat().st_size
-    with open(file, 'rb') as opened:
+    with _opened(file) as opened:
         length = int.from_bytes(opened.read(8), 'little')
         if size < 8 or length > min(size - 8, LONGEST_HEADER):
             raise errors.CheckpointError(
@@ -89,6 +89,13 @@ def read(file: pathlib.Path) -> dict[str, Stored]:
         raise errors.CheckpointError(f'{file} is no safetensors file: its header is no mapping')
     header.pop('__metadata__', None)
     return {name: _stored(name, entry, file=file, data=8 + length, size=size) for name, entry in header.items()}
+
+
+def _opened(file: pathlib.Path) -> BinaryIO:
+    try:
+        return open(file, 'rb')
+    except OSError as error:
+        raise errors.CheckpointError(f'{file} cannot be read: {error.strerror}') from None
 
 
 def _stored(name: str, entry: Any, *, file: pathlib.Path, data: int, size: int) -> Stored:

@@ -89,8 +89,7 @@ def begin(
     loaded = flat(load(path, theirs, shardings=nested({p: shardings[p] for p in shapes}), shapes=bones.shapes))
     out = {name: loaded[name] if name in account.loaded else value for name, value in fresh.items()}
     for name in account.partly:
-        put = jax.jit(functools.partial(_resized, axis=ROWS[name]), out_shardings=fresh[name].sharding)
-        out[name] = put(fresh[name], loaded[name])
+        out[name] = _fitted(loaded[name], fresh[name].shape, axis=ROWS[name], sharding=fresh[name].sharding)
     return dataclasses.replace(state, params=nested(out)), account
 
 
@@ -110,7 +109,7 @@ def each_weight(
     """The weights of `config.checkpoint.warm_start` one after the other, for who does not want to hold them all in f32.
 
     Returns:
-      The account, and (dotted path, f32 weight on its sharding); None if a weight would not be taken whole.
+      The account, and (dotted path, f32 weight on its sharding); None if some weights of the model are not there.
 
     Raises:
       ConfigError, CheckpointError: see `begin`.
@@ -118,16 +117,25 @@ def each_weight(
     source = config.checkpoint.warm_start
     path, theirs = _same_model(source, model)
     bones = state_lib.skeleton(theirs, config.execution)
-    ours = flat(state_lib.skeleton(model, config.execution).shapes)
+    own = state_lib.skeleton(model, config.execution)
+    ours, there = flat(own.shapes), flat(state_lib.weight_shardings(own, mesh))
     account = _account(source, ours, shapes=flat(bones.shapes), leave=config.checkpoint.warm_start_leave)
-    if account.partly or account.fresh or account.skipped:
+    if account.fresh:
         return None
     placed = state_lib.weight_shardings(bones, mesh)
     if path.endswith('.gguf'):
-        return account, gguf.each_weight(path, theirs, shardings=placed)
-    if not _checkpoints(path).is_dir():
-        return account, hugging_face.each_weight(path, theirs, shardings=placed)
-    return account, checkpoint_weights(_newest(path), bones.shapes, placed=placed)
+        found = gguf.each_weight(path, theirs, shardings=placed)
+    elif not _checkpoints(path).is_dir():
+        found = hugging_face.each_weight(path, theirs, shardings=placed)
+    else:
+        found = checkpoint_weights(_newest(path), bones.shapes, placed=placed)
+
+    def as_ours(name: str, weight: jax.Array) -> tuple[str, jax.Array]:
+        if name not in account.partly:
+            return name, weight
+        return name, _fitted(weight, ours[name].shape, axis=ROWS[name], sharding=there[name])
+
+    return account, (as_ours(*one) for one in found if one[0] not in account.skipped)
 
 
 def checkpoint_weights(step: pathlib.Path, shapes: Any, *, placed: Any) -> Iterator[tuple[str, jax.Array]]:
@@ -142,12 +150,16 @@ def checkpoint_weights(step: pathlib.Path, shapes: Any, *, placed: Any) -> Itera
         yield name, jax.block_until_ready(flat(found)[name])
 
 
-def _resized(ours: jax.Array, theirs: jax.Array, *, axis: int) -> jax.Array:
+def _fitted(theirs: jax.Array, shape: tuple[int, ...], *, axis: int, sharding: jax.sharding.Sharding) -> jax.Array:
+    return jax.jit(functools.partial(_resized, rows=shape[axis], axis=axis), out_shardings=sharding)(theirs)
+
+
+def _resized(theirs: jax.Array, *, rows: int, axis: int) -> jax.Array:
     """Their rows; added pieces begin as the mean of theirs, so that no logit stands out before they are trained."""
-    ours, theirs = jnp.moveaxis(ours, axis, 0), jnp.moveaxis(theirs, axis, 0)
-    kept = min(len(ours), len(theirs))
-    mean = jnp.mean(theirs, axis=0, keepdims=True, dtype=jnp.float32).astype(ours.dtype)
-    out = jnp.broadcast_to(mean, ours.shape).at[:kept].set(theirs[:kept])
+    theirs = jnp.moveaxis(theirs, axis, 0)
+    kept = min(rows, len(theirs))
+    mean = jnp.mean(theirs, axis=0, keepdims=True, dtype=jnp.float32).astype(theirs.dtype)
+    out = jnp.broadcast_to(mean, (rows, *theirs.shape[1:])).at[:kept].set(theirs[:kept])
     return jnp.moveaxis(out, 0, axis)
 
 

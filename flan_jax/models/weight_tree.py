@@ -1,6 +1,7 @@
 """A tree of weights, nested by module or flat by dotted path."""
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 
@@ -27,3 +28,21 @@ def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
             at = at.setdefault(parent, {})
         at[last] = value
     return out
+
+
+def in_turn(weights: Iterable[tuple[str, Any]], names: Iterable[str]) -> dict[str, Callable[[], Any]]:
+    """For each name what gives its weight, once; a weight is read when it is asked for, and so are those before it.
+
+    >>> later = in_turn(iter([('a', 1), ('b', 2), ('c', 3)]), ['a', 'b', 'c'])
+    >>> later['b'](), later['a'](), later['c']()
+    (2, 1, 3)
+    """
+    left, waiting = iter(weights), {}
+
+    def take(name: str) -> Any:
+        while name not in waiting:
+            found, weight = next(left)
+            waiting[found] = weight
+        return waiting.pop(name)
+
+    return {name: functools.partial(take, name) for name in names}

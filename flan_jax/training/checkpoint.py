@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,11 +36,11 @@ class Description:
 
 
 @contextlib.contextmanager
-def _unscored_is_fine():
-    """Orbax warns of every save without a score; most of ours have none."""
+def _without(words: str):
+    """Orbax warns of every save without a score, and of every part of a checkpoint that is read by itself."""
 
     def other(record: logging.LogRecord) -> bool:
-        return 'tracked_metric' not in str(record.msg)
+        return words not in str(record.msg)
 
     logger = logging.getLogger('absl')
     logger.addFilter(other)
@@ -90,7 +92,7 @@ class Checkpoints:
         )
         try:
             if description.step not in self._manager.all_steps():
-                with _unscored_is_fine():
+                with _without('tracked_metric'):
                     self._manager.save(description.step, args=args, metrics=None if score is None else {'score': score})
         except Exception as e:  # tensorstore and the file system raise types of their own
             raise self._failed(e) from e
@@ -152,10 +154,11 @@ class Checkpoints:
             )
         targets = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, placed)
         try:
+            check_shapes(self.path / str(step), vars(targets), whole=True)
             items = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(vars(targets))))
         except Exception as e:
             raise errors.CheckpointError(
-                f'checkpoint {self.path}/{step} cannot be read as this model and optimizer: {e}; '
+                f'checkpoint {self.path}/{step} cannot be read as this model and optimizer: {why(e)}; '
                 'remove that directory to go on from an earlier one'
             ) from e
         return TrainState(**items['state'])
@@ -171,7 +174,7 @@ class Checkpoints:
             return Description(**items['description'])
         except Exception as e:
             raise errors.CheckpointError(
-                f'checkpoint {self.path}/{step} has no description that can be read: {e}; '
+                f'checkpoint {self.path}/{step} has no description that can be read: {why(e)}; '
                 'remove that directory to go on from an earlier one'
             ) from e
 
@@ -188,15 +191,71 @@ def weights(step: pathlib.Path, shapes: Any, *, placed: Any) -> Any:
       placed: their shardings; the mesh they were saved from does not matter.
 
     Raises:
-      CheckpointError: they cannot be read, or have other shapes.
+      CheckpointError: they cannot be read, or have other shapes; names the tensor.
     """
     targets = jax.tree.map(lambda s, p: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=p), shapes, placed)
     arguments = ocp.checkpoint_utils.construct_restore_args(targets)
     try:
+        check_shapes(step, {'params': targets}, whole=False)
         with ocp.PyTreeCheckpointer() as reader:
             wanted = ocp.args.PyTreeRestore(
                 {'params': targets}, restore_args={'params': arguments}, partial_restore=True
             )
             return reader.restore(step / 'state', args=wanted)['params']
     except Exception as e:  # tensorstore and the file system raise types of their own
-        raise errors.CheckpointError(f'the weights of checkpoint {step} cannot be read: {e}') from e
+        raise errors.CheckpointError(
+            f'the weights of checkpoint {step} cannot be read: {why(e)}; use another step'
+        ) from e
+
+
+def check_shapes(step: pathlib.Path, shapes: Any, *, whole: bool) -> None:
+    """Refuses a checkpoint whose arrays are not those asked for; reads none of their numbers.
+
+    Args:
+      step: the checkpoint's folder.
+      shapes: of what is asked for.
+      whole: whether it must hold nothing else.
+
+    Raises:
+      ValueError: names the tensor and both shapes, or the list of its arrays is missing or damaged.
+    """
+    with _without('Metadata file does not exist'), ocp.PyTreeCheckpointer() as reader:
+        stored = reader.metadata(step / 'state').item_metadata
+    if stored is None:
+        _check_list(step / 'state' / '_METADATA')
+        return  # what else is wrong with it, reading will tell
+    there, asked = _by_name(stored.tree), _by_name(shapes)
+    for name, leaf in asked.items():
+        if name not in there:
+            raise ValueError(f'tensor {name} is not in it{errors.near(name, there)}')
+        if tuple(there[name].shape) != leaf.shape:
+            raise ValueError(f'tensor {name} has shape {list(there[name].shape)} in it, {list(leaf.shape)} here')
+    if whole and (more := sorted(there.keys() - asked.keys())):
+        raise ValueError(f'tensor {more[0]}, and {len(more) - 1} more, have no place here')
+
+
+def _check_list(file: pathlib.Path) -> None:
+    try:
+        json.loads(file.read_text())
+    except (OSError, ValueError) as e:
+        raise ValueError(f'its list of tensors, {file}, cannot be read: {e}') from None
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf for path, leaf in leaves}
+
+
+def why(error: BaseException) -> str:
+    """What went wrong at the bottom of an error, in one line: tensorstore adds pages about how it opened the array.
+
+    >>> deep = 'Error reading "params.norm.scale/0.0" in OCDBT database at local file "/x/6/state/": it ends early'
+    >>> why(ValueError(f'OUT_OF_RANGE: {deep} [tensorstore_spec={{}}]'))
+    'tensor params.norm.scale: it ends early'
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    told = ' '.join((str(error) or repr(error)).partition(' [tensorstore_spec')[0].split())
+    pattern = r'.*?"([^"/]+)/[^"/]*" in OCDBT database at local file "[^"]*"(?:: | )(.*)'
+    found = re.fullmatch(pattern, told)
+    return f'tensor {found[1]}: {found[2]}' if found else told

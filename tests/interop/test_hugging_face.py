@@ -143,8 +143,12 @@ def rewrite(folder: pathlib.Path, **changes) -> None:
         ({'num_hidden_layers': None}, r'num_hidden_layers=None cannot be represented: it is missing'),
         ({'num_hidden_layers': -2}, r'config\.json: num_hidden_layers=-2 must be a whole number, at least 1'),
         ({'hidden_size': 'wide'}, r"config\.json: hidden_size='wide' must be a whole number, at least 1"),
-        ({'num_attention_heads': 0}, r'config\.json: (num_attention_heads=0 must be|a value in it is not of the kind)'),
-        ({'rope_scaling': 3}, r'config\.json: .*rope_scaling|config\.json: a value in it is not of the kind'),
+        ({'num_attention_heads': 0}, r'config\.json: num_attention_heads=0 must be a whole number'),
+        ({'rms_norm_eps': '1e-5'}, r"config\.json: rms_norm_eps='1e-5' is not of the kind it must be"),
+        ({'tie_word_embeddings': 'no'}, r"config\.json: tie_word_embeddings='no' is not of the kind it must be"),
+        ({'attention_bias': 'no'}, r"config\.json: attention_bias='no' cannot .* it must be true or false"),
+        ({'hidden_act': ['silu']}, r"config\.json: hidden_act=\['silu'\]: a value is not of the kind"),
+        ({'model_type': ['llama']}, r"config\.json: model_type=\['llama'\] .*is none of bloom, .*llama"),
     ],
 )  # fmt: skip
 def test_a_config_that_cannot_be_represented_is_refused_by_its_key(changes, message, tmp_path):
@@ -251,6 +255,26 @@ def test_a_pickle_is_never_opened(tmp_path):
     with pytest.raises(errors.CheckpointError, match=r'pytorch_model\.bin is a pickle.*never opened'):
         hugging_face.load(folder, SMALL)
     assert not (tmp_path / 'sprung').exists()
+
+
+@pytest.mark.parametrize(
+    'there, message',
+    [((), 'fetch its weights in that format'), (('consolidated.00.pth',), r'consolidated\.00\.pth is a pickle')],
+)
+def test_a_directory_without_weights_that_can_be_read_is_told_so(there, message, tmp_path):
+    folder = saved(tmp_path)
+    (folder / files.SINGLE).unlink()
+    for name in there:
+        (folder / name).write_bytes(b'')
+    with pytest.raises(errors.CheckpointError, match=rf'model has neither model\.safetensors nor .*{message}'):
+        hugging_face.read_config(folder)
+
+
+def test_a_place_where_nothing_can_be_written_is_told_and_left(tmp_path):
+    (tmp_path / 'file').write_text('mine')
+    with pytest.raises(errors.CheckpointError, match=r'file/model cannot be written: .*; choose another place'):
+        hugging_face.save(tmp_path / 'file' / 'model', drawn(SMALL), config=SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ['file']
 
 
 def test_a_tokenizer_with_more_ids_than_rows_is_refused(tmp_path):

@@ -90,6 +90,7 @@ def test_an_adapter_of_another_base_is_refused_with_tensor_and_file(changes, mes
     ('changes', 'message'),
     [
         ({'peft_type': 'LOHA'}, r"adapter_config\.json: peft_type='LOHA' is none of LORA"),
+        ({'peft_type': ['LORA']}, r"adapter_config\.json: peft_type=\['LORA'\] is none of LORA"),
         ({'rank_pattern': {'q_proj': 8}}, r'adapter_config\.json: rank_pattern=.* cannot be represented'),
         ({'bias': 'all'}, r"bias='all' cannot be represented"),
         ({'r': None}, r'adapter_config\.json: r=None must be a whole number, at least 1'),

@@ -30,15 +30,18 @@ def random_params(model: ModelConfig) -> dict:
     return nested({path: draw.normal(size=shape).astype(np.float32) for path, shape in flat_shapes(model).items()})
 
 
-def write(kind: str, folder) -> str:
-    """The source of some kind."""
+def write(kind: str, folder, *, dtype: str = 'float32') -> str:
+    """The source of some kind; `dtype` of its numbers, but for a run's."""
     if kind == 'Hugging Face':
-        hugging_face.save(folder / 'hf', random_params(MODEL), config=MODEL)
+        hugging_face.save(folder / 'hf', random_params(MODEL), config=MODEL, dtype=dtype)
         return str(folder / 'hf')
     if kind == 'GGUF':
         vocabulary.train(['a few words to learn pieces from, and some more of them'] * 5, f'{folder}/v.model', size=280)
         path = str(folder / 'm.gguf')
-        gguf.save(path, random_params(MODEL), config=MODEL, vocabulary=vocabulary.load(f'{folder}/v.model'), kind='F32')
+        gguf.save(
+            path, random_params(MODEL), config=MODEL, vocabulary=vocabulary.load(f'{folder}/v.model'),
+            kind={'float32': 'F32', 'bfloat16': 'BF16'}[dtype],
+        )  # fmt: skip
         return path
     config = Config(training=TrainingConfig(steps=1), model=MODEL, run_root=str(folder), name='run')
     bones = state_lib.skeleton(MODEL, EXECUTION)
@@ -78,6 +81,29 @@ def test_all_weights_are_taken_where_all_fit(kind, tmp_path):
     params, account, _ = begin(source, dataclasses.replace(MODEL, dropout=0.1))
     jax.tree.map(np.testing.assert_array_equal, params, random_params(MODEL))
     assert account.told() == f'weights from {source}: {len(flat(params))} loaded, 0 partly, 0 skipped, 0 fresh'
+
+
+@pytest.mark.parametrize('kind', ['GGUF', 'Hugging Face'])
+def test_weights_of_bf16_files_become_f32_masters_and_a_step_of_a_millionth_outlives_a_restart(kind, tmp_path):
+    narrow = lambda x: x.astype(jax.numpy.bfloat16)  # noqa: E731
+    params, _, _ = begin(write(kind, tmp_path, dtype='bfloat16'), MODEL)
+    np.testing.assert_array_equal(params['stack']['blocks']['mlp']['up'],
+                 narrow(random_params(MODEL)['stack']['blocks']['mlp']['up']).astype(np.float32))  # fmt: skip
+    tx, zero = optax.sgd(1e-6), jax.numpy.zeros((), jax.numpy.int32)
+    updates, moments = tx.update(jax.tree.map(np.ones_like, params), tx.init(params))
+    moved = jax.tree.map(np.asarray, optax.apply_updates(params, updates))
+    bones, mesh = state_lib.skeleton(MODEL, EXECUTION), mesh_lib.make(MeshConfig(), jax.devices()[:1])
+    kept = checkpoint.Checkpoints(str(tmp_path / 'again'), CheckpointConfig())
+    after = state_lib.TrainState(zero + 1, jax.tree.map(jax.numpy.asarray, moved), moments, zero)
+    kept.save(after, checkpoint.Description(1, 'plan', {}))
+    kept.finish()
+    back = kept.restore(state_lib.shapes(bones, tx), state_lib.shardings(bones, tx, mesh=mesh), plan='plan')
+    kept.close()
+    for (name, old), new in zip(flat(params).items(), flat(back.params).values(), strict=True):
+        assert old.dtype == new.dtype == np.float32, name
+        assert np.mean(np.asarray(new) != old) > 0.9, name
+        np.testing.assert_array_equal(np.asarray(new), flat(moved)[name], err_msg=name)
+        assert np.mean(narrow(old) == narrow(new)) > 0.9, f'{name}: bf16 would have kept it, so this shows nothing'
 
 
 @pytest.mark.parametrize(('rows', 'kept'), [(384, 320), (256, 256)])

@@ -3,6 +3,8 @@
 import dataclasses
 import errno
 import json
+import pathlib
+import re
 import shutil
 import time
 
@@ -10,6 +12,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+import tensorstore
 
 from flan_jax import errors
 from flan_jax.config import CheckpointConfig, Config, TrainingConfig, resolve, to_dict
@@ -157,12 +160,71 @@ def test_a_damaged_checkpoint_is_an_error_with_its_folder_and_the_remedy(saved, 
     again.close()
 
 
-def test_a_checkpoint_of_another_model_is_an_error_with_its_folder(saved, toys, mesh):
+def truncate(step: pathlib.Path) -> str:
+    """Every file of numbers is cut off near its start."""
+    for file in step.glob('state/ocdbt.process_0/d/*'):
+        file.write_bytes(file.read_bytes()[:8])
+    return r'tensor (params|moments)\.[\w.]+: .+'
+
+
+def remove(step: pathlib.Path) -> str:
+    for file in step.glob('state/ocdbt.process_0/d/*'):
+        file.unlink()
+    return r'tensor (params|moments)\.[\w.]+: .+'
+
+
+def lose_one(step: pathlib.Path) -> str:
+    """The file that has the embedding's numbers, and no other."""
+    store = arrays(step)
+    for key in store.list().result():
+        if key.startswith(b'params.embedding.table/'):
+            store.write(key, None).result()
+    return r'tensor params\.embedding\.table'
+
+
+def reshape(step: pathlib.Path) -> str:
+    """The embedding has one row less than it says of itself."""
+    store = arrays(step)
+    told = json.loads(store.read(b'params.embedding.table/.zarray').result().value)
+    told['shape'][0] -= 1
+    store.write(b'params.embedding.table/.zarray', json.dumps(told).encode()).result()
+    return rf'tensor params\.embedding\.table has shape \[{told["shape"][0]}, \d+\] in it, \[\d+, \d+\] here'
+
+
+def arrays(step: pathlib.Path) -> tensorstore.KvStore:
+    return tensorstore.KvStore.open({'driver': 'ocdbt', 'base': f'file://{step}/state/'}).result()
+
+
+@pytest.mark.parametrize('damage', [truncate, remove, lose_one, reshape])
+def test_damage_to_an_array_is_told_in_one_line_with_the_tensor_and_the_step(saved, on, mesh, damage):
+    step = saved[0].path / '5'
+    which = damage(step)
+    shapes, placed, _ = on(mesh())
+    for read in (
+        lambda: saved[0].restore(shapes, placed, plan='plan a'),
+        lambda: checkpoint.weights(step, shapes.params, placed=placed.params),
+    ):
+        with pytest.raises(errors.CheckpointError, match=which) as e:
+            read()
+        assert str(step) in str(e.value) and '\n' not in str(e.value) and len(str(e.value)) < 500
+
+
+def test_an_array_the_checkpoint_never_had_is_named(saved, on, mesh):
+    shapes, placed, _ = on(mesh())
+    more = {'head': {'kernel': jax.ShapeDtypeStruct((4, 8), np.float32)}}
+    where = {'head': {'kernel': placed.step}}
+    with pytest.raises(errors.CheckpointError, match=f'{saved[0].path}/5 .*tensor params.head.kernel is not in it'):
+        checkpoint.weights(saved[0].path / '5', shapes.params | more, placed=placed.params | where)
+
+
+def test_a_checkpoint_of_another_model_is_an_error_with_its_folder_and_the_first_tensor_that_differs(saved, toys, mesh):
     other = dataclasses.replace(toys['rope'].model, mlp_width=32)
     bones = state_lib.skeleton(other, state_lib.ExecutionConfig())
     shapes, placed = state_lib.shapes(bones, ADAM), state_lib.shardings(bones, ADAM, mesh=mesh())
-    with pytest.raises(errors.CheckpointError, match=f'{saved[0].path}/5 cannot be read as this model and optimizer'):
+    with pytest.raises(errors.CheckpointError) as e:
         saved[0].restore(shapes, placed, plan='plan a')
+    assert f'{saved[0].path}/5 cannot be read as this model and optimizer: tensor ' in str(e.value)
+    assert re.search(r'mlp\.\w+ has shape \[[\d, ]+\] in it, \[[\d, ]+\] here', str(e.value))
 
 
 def test_a_half_written_checkpoint_is_not_seen_and_is_cleared_away(saved):
