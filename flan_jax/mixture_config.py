@@ -62,7 +62,8 @@ def check_mixture(mixture: MixtureConfig, where: str) -> None:
         raise errors.ConfigError(
             f"{where}weights={mixture.weights} count for nothing with {where}rule={mixture.rule!r}; set it to 'weights'"
         )
-    if not all(0 < share < math.inf for share in (mixture.temperature, *mixture.weights)):  # a NaN is neither
+    shares = (mixture.temperature, *mixture.weights, sum(mixture.weights, 1.0))
+    if not all(0 < share < math.inf for share in shares):  # a NaN is neither
         raise errors.ConfigError(
             f'{where}temperature and {where}weights must be above 0 and finite, not {mixture.temperature} and '
             f'{mixture.weights}; leave a member out that is to have no share'

@@ -320,6 +320,13 @@ def define() -> list[str]:
     return ['runner', 'keep_going']
 
 
+def takes() -> bool:
+    """Whether arguments mean something: Beam's own options."""
+    from absl import flags
+
+    return flags.FLAGS.runner == 'beam'
+
+
 def main(argv: Sequence[str]) -> None:
     """The command."""
     from absl import flags
@@ -339,4 +346,4 @@ def main(argv: Sequence[str]) -> None:
 if __name__ == '__main__':
     from flan_jax import command
 
-    command.run(main, resolved=True, define=define)
+    command.run(main, resolved=True, define=define, takes=takes)

@@ -39,6 +39,13 @@ def define() -> list[str]:
     return ['list', 'cluster', 'task', 'n', 'template', 'split', 'color', 'local_root', 'out']
 
 
+def takes() -> bool:
+    """Whether arguments mean something: patterns of a list."""
+    from absl import flags
+
+    return flags.FLAGS.list
+
+
 def main(argv: Sequence[str]) -> None:
     """The command."""
     from absl import flags
@@ -107,4 +114,4 @@ def find_vocabulary(config: Config) -> Vocabulary | None:
 if __name__ == '__main__':
     from flan_jax import command
 
-    command.run(main, define=define, optional=True)
+    command.run(main, define=define, optional=True, takes=takes)

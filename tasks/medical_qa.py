@@ -16,7 +16,7 @@ def _medmcqa_fields(row: Row, *, first: int) -> Fields | Drop:
     number = row.get('cop')
     if number is None or number == -1:
         return Drop('unlabelled')  # the test split
-    options = [str(row[key]).strip() for key in ('opa', 'opb', 'opc', 'opd')]
+    options = [row[key] if row[key] is None else str(row[key]).strip() for key in ('opa', 'opb', 'opc', 'opd')]
     if not first <= number < first + len(options):
         raise errors.DataError(
             f'cop is {number}; the options are counted from {first} here: use medmcqa for the files of the authors '

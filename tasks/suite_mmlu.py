@@ -98,8 +98,8 @@ def fields(subject: str, row: Row) -> Fields:
       DataError: there are not four choices, or the answer is none of them.
     """
     choices = [str(choice).strip() for choice in row['choices']]
-    if len(choices) != len(LETTERS):
-        raise errors.DataError(f'mmlu_{subject}: {len(choices)} choices, not four: {choices}')
+    if len(choices) != len(LETTERS) or None in row['choices']:
+        raise errors.DataError(f'mmlu_{subject}: {len(choices)} choices, not four texts: {row["choices"]}')
     answer = row['answer']
     if isinstance(answer, int) and 0 <= answer < len(LETTERS):
         answer = LETTERS[answer]

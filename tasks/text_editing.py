@@ -102,7 +102,7 @@ def _wikipedia_text(text: str) -> str:
     >>> _wikipedia_text("The re - issue is called '' Zolonta '' , or '' Zalanta '' .")
     'The re-issue is called "Zolonta", or "Zalanta".'
     """
-    pieces = [piece.strip() for piece in f' {text} '.split(" '' ")]
+    pieces = [piece.strip() for piece in (' ' + text + ' ').split(" '' ")]
     quoted = [f'"{piece}"' if i % 2 else piece for i, piece in enumerate(pieces)]
     # An odd one out has lost its partner.
     joined = ' '.join(quoted if len(pieces) % 2 else pieces)

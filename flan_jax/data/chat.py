@@ -16,19 +16,18 @@ import functools
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flan_jax import errors
-from flan_jax.data import chat_jinja
+from flan_jax.data import chat_jinja, chat_turns
 from flan_jax.data.chat_formats import FORMATS
+from flan_jax.data.chat_turns import Border
 from flan_jax.data.conversations import ASSISTANT, ROLES
 from flan_jax.data.vocabulary import Parsed, Vocabulary
 
 Message = Mapping[str, Any]  # role, content, what else the template reads; `weight` is ours and not shown to it
 Conversation = Mapping[str, Any]  # messages; tools
-Border = tuple[int, int]  # the characters [start, end) of a supervised stretch
 
 OWN = 'tokenizer'  # the name of the template that comes with the tokenizer
 DATE = '2024-07-26'  # what templates take for today unless told otherwise, Llama 3.1's own choice without a clock
@@ -186,7 +185,7 @@ def encode(
         if _forged(conversation, vocabulary) is not None:
             borders.append(None)
             continue
-        text, found = _supervised(chat, conversation, vocabulary=vocabulary, last_only=last_only)
+        text, found = chat_turns.supervised(chat, conversation, vocabulary=vocabulary, last_only=last_only)
         texts.append(text)
         borders.append(found)
     parsed = iter(vocabulary.parse(texts))
@@ -245,111 +244,11 @@ def _check(messages: Sequence[Message]) -> None:
 
 def _forged(conversation: Conversation, vocabulary: Vocabulary) -> str | None:
     """A special token written in the conversation's text."""
-    pattern = _special_pattern(vocabulary)
-    for text in _strings([conversation['messages'], conversation.get('tools')]):
+    pattern = chat_turns.pattern_of(vocabulary)
+    for text in chat_turns.strings([conversation['messages'], conversation.get('tools')]):
         if (found := pattern.search(text)) is not None:
             return found.group()
     return None
-
-
-@functools.lru_cache(maxsize=16)
-def _special_pattern(vocabulary: Vocabulary) -> re.Pattern:
-    return re.compile('|'.join(map(re.escape, _controls(vocabulary))) or '(?!)')
-
-
-def _strings(value: Any) -> Iterator[str]:
-    """All text in JSON-like values, keys too.
-
-    >>> list(_strings([{'content': 'a', 'calls': [{'b': 1}]}, None]))
-    ['content', 'a', 'calls', 'b']
-    """
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _strings(key)
-            yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
-
-
-# ------------------------------------------------------------------------------------------------- where turns stand
-
-
-def _supervised(
-    chat: Chat, conversation: Conversation, *, vocabulary: Vocabulary, last_only: bool
-) -> tuple[str, list[Border]]:
-    """The conversation's text, and the stretches the model is to write."""
-    messages, tools = conversation['messages'], conversation.get('tools')
-    turns = [i for i, message in enumerate(messages) if message['role'] == ASSISTANT]
-    written_marks = any(mark in text for text in _strings(messages) for mark in chat_jinja.MARKS)
-    marked = None if written_marks else chat.marked_text(messages, tools=tools)
-    if marked is not None and len(marked[1]) == len(turns):
-        text, stretches = marked[0], dict(zip(turns, marked[1]))
-    else:
-        text, stretches = chat.text(messages, tools=tools), {}
-    wanted = [i for i in (turns[-1:] if last_only else turns) if messages[i].get('weight', 1) == 1]
-    borders = []
-    for i in wanted:
-        if i not in stretches:
-            stretches[i] = _stretch(chat, conversation, turn=i, text=text)
-        borders.append(_with_end(text, stretches[i], vocabulary=vocabulary, chat=chat))
-    return text, borders
-
-
-def _stretch(chat: Chat, conversation: Conversation, *, turn: int, text: str) -> Border:
-    """From the end of a turn's generation prompt to the end of what the template writes of it."""
-    messages, tools = conversation['messages'], conversation.get('tools')
-    if turn:
-        before = chat.text(messages[:turn], tools=tools, generation_prompt=True)
-    else:  # templates need not bear an empty list of messages
-        head, opening, _ = text.partition(_opening(chat))
-        before = head + opening
-    through = text if turn == len(messages) - 1 else chat.text(messages[: turn + 1], tools=tools)
-    if text.startswith(before) and text.startswith(through) and len(before) <= len(through):
-        return len(before), len(through)
-    remedy = (
-        'no turn of it can be supervised' if turn == len(messages) - 1
-        else "only the last turn can be supervised: set format.supervise='last'"
-    )  # fmt: skip
-    raise errors.DataError(
-        f'the chat template {chat.name!r} writes message {turn + 1} of {len(messages)} or what stands before it '
-        f'otherwise once more follows; {remedy}'
-    )
-
-
-def _with_end(text: str, border: Border, *, vocabulary: Vocabulary, chat: Chat) -> Border:
-    """The stretch up to the special token that ends the turn, which a mark may leave out or surround with spaces."""
-    start, end = border
-    controls = _controls(vocabulary)
-    written = text[start:end].rstrip()
-    if written.endswith(controls):
-        return start, start + len(written)
-    for token in controls:
-        if text.startswith(token, end) and token != vocabulary.named.get('bos_token'):
-            return start, end + len(token)
-    raise errors.DataError(
-        f"the chat template {chat.name!r} ends the assistant's turn with no special token of {vocabulary.path}, but "
-        f'with {text[start:end][-30:]!r}; a model tuned on it would never stop. Let the template write eos_token there'
-    )
-
-
-def _opening(chat: Chat) -> str:
-    """What the generation prompt adds to a question."""
-    question = [{'role': 'user', 'content': 'a'}]
-    asked, opened = chat.text(question), chat.text(question, generation_prompt=True)
-    return opened.removeprefix(asked)
-
-
-@functools.lru_cache(maxsize=16)
-def _controls(vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Tokens that shape a chat, longest first: the special ones, and added ones that end a turn or look like `<|it|>`.
-
-    Other added tokens (`<think>`, runs of spaces, tags) are text that a conversation may well hold.
-    """
-    more = {t for t, i in vocabulary.added.items() if i in vocabulary.end_ids or re.fullmatch(r'<[|｜].*[|｜]>', t)}
-    return tuple(sorted({*vocabulary.specials, *more}, key=len, reverse=True))
 
 
 # --------------------------------------------------------------------------------------------------- text to tokens
@@ -359,10 +258,13 @@ def _cut(parsed: Parsed, borders: Sequence[Border], *, vocabulary: Vocabulary) -
     """Ids cut at the borders; supervised stretches that touch are one."""
     ids, offsets = parsed
     bos = _bos(ids, vocabulary)
+    controls = chat_turns.control_ids(vocabulary)
     spans: list[list[int]] = []
     at = 0
     for start, end in borders:
         first = bisect.bisect_right(offsets, start, key=lambda o: max(o[1], o[0] + 1))
+        if first < len(ids) and offsets[first][0] < start and ids[first] in controls:
+            first += 1  # a special token that swallows the white space behind it, as Phi's do
         beyond = bisect.bisect_left(offsets, end, key=lambda o: o[0])
         context, supervised = ids[at:first], ids[max(first, at) : beyond]
         if spans and not context:
@@ -370,6 +272,8 @@ def _cut(parsed: Parsed, borders: Sequence[Border], *, vocabulary: Vocabulary) -
         else:
             spans += [context if spans else bos + context, supervised]
         at = beyond
+    if spans and not spans[0]:  # nothing stands before the first token, so nothing can predict it
+        spans[:2] = [spans[1][:1], spans[1][1:]]
     return spans
 
 

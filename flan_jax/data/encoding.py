@@ -216,9 +216,11 @@ class Encoder:
         try:
             found = chat_lib.encode(chat, conversations, vocabulary=self.vocabulary, last_only=last_only)
         except errors.DataError:
-            if len(conversations) == 1:  # templates refuse what the model was not trained on, as two users in a row
-                return ['refused_by_chat_template']
-            return [out for one in conversations for out in self._rendered(chat, [one], last_only=last_only)]
+            if len(conversations) > 1:
+                return [out for one in conversations for out in self._rendered(chat, [one], last_only=last_only)]
+            # Templates refuse what the model was not trained on, as two users in a row.
+            fits = not last_only and not isinstance(self._rendered(chat, conversations, last_only=True)[0], str)
+            return ['earlier_turns_rewritten' if fits else 'refused_by_chat_template']
         return ['special_token_in_text' if spans is None else spans or 'nothing_supervised' for spans in found]
 
     def _shortened(self, messages: Sequence[dict], excess: int) -> list[dict] | None:
@@ -228,10 +230,13 @@ class Encoder:
         later = [i for i, m in enumerate(rest) if m['role'] == 'user' and i > 0]
         if later:
             return head + rest[later[0] :]
-        ids = self.vocabulary.encode([rest[0]['content']])[0]
+        asked = rest[0]['content']
+        ((ids, offsets),) = self.vocabulary.parse([asked])
         if rest[0]['role'] != 'user' or excess >= len(ids):
             return None
-        return [*head, {**rest[0], 'content': self.vocabulary.decode(ids[excess:])}, *rest[1:]]
+        # At whole characters: what decoding makes of half of one may be longer than it was.
+        cut = max(offsets[excess - 1][1], 1)
+        return [*head, {**rest[0], 'content': asked[cut:]}, *rest[1:]] if cut < len(asked) else None
 
     def _messages(self, one: Shown) -> list[dict]:
         """The conversation to show: the row's own, or the template's text as one exchange."""

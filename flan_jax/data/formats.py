@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import math
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flan_jax import errors
@@ -17,6 +17,8 @@ from flan_jax.data.templates import Template
 # Fields that hold the instruction of a row or of a whole task, not its data.
 INSTRUCTION_FIELDS = frozenset({'asked', 'definition', 'instruction'})
 _UNIT = 1 << 20  # shares are compared with a draw from [0, _UNIT)
+_LISTS = ('options', 'references', 'messages', 'tools')
+_NO_TEXT = (Mapping, list, tuple, set, bytes)  # Python would write them with its own brackets and quotation marks
 
 
 def draw(n: int, *key: object) -> int:
@@ -228,14 +230,20 @@ def fields_of(task: Task, row: Row, *, where: str) -> Fields | Drop:
     try:
         fields = task.fields(row)
     except KeyError as e:
+        key = e.args[0]
+        if of := [name for name, value in row.items() if value == key and isinstance(value, type(key))]:
+            known = f'task {task.name!r} knows no {" or ".join(of)} that is {key!r}'
+            raise errors.DataError(f'{where}: {known}; correct the row or leave it out') from e
         raise errors.DataError(
-            f'{where}: task {task.name!r} needs the field {e.args[0]!r}, the row has {", ".join(sorted(row))}'
-            + errors.near(str(e.args[0]), row)
+            f'{where}: task {task.name!r} needs the field {key!r}, the row has {", ".join(sorted(row))}'
+            + errors.near(str(key), row)
         ) from e
     except errors.DataError as e:
         raise errors.DataError(f'{where}: task {task.name!r}: {e}') from e
     except Exception as e:
-        raise errors.DataError(f'{where}: task {task.name!r} cannot read this row: {type(e).__name__}: {e}') from e
+        kinds = ', '.join(f'{name}: {type(value).__name__}' for name, value in row.items())
+        said = f'cannot read this row: {type(e).__name__}: {e}; its fields are {kinds:.300}'
+        raise errors.DataError(f'{where}: task {task.name!r} {said}') from e
     if fields is None or isinstance(fields, Drop):
         return fields or Drop()
     if 'messages' in fields:
@@ -247,14 +255,22 @@ def fields_of(task: Task, row: Row, *, where: str) -> Fields | Drop:
     for key in ('options', 'references'):
         if key in fields and not isinstance(fields[key], list | tuple):  # a text would be taken for its characters
             raise errors.DataError(f'{where}: task {task.name!r}: {key} are {fields[key]!r:.80}, not a list of texts')
-    if any(_is_missing(fields.get(name, '')) for name in task.read_fields):
+    if any(_is_missing(value) for value in _shown_values(task, fields)):
         return Drop('missing_value')
+    if (odd := next((v for v in _shown_values(task, fields) if isinstance(v, _NO_TEXT)), None)) is not None:
+        raise errors.DataError(f'{where}: task {task.name!r} would show {odd!r:.80}, which is no text')
     options = fields.get('options')
     if options is not None and fields['answer'] not in options:
         raise errors.DataError(
             f'{where}: the answer {fields["answer"]!r} of task {task.name!r} is not among its options {list(options)}'
         )
     return fields
+
+
+def _shown_values(task: Task, fields: Fields) -> list[Any]:
+    """What stands in an example as text: the fields that templates name, each option, each reference."""
+    plain = [value for name, value in fields.items() if name in task.read_fields and name not in _LISTS]
+    return plain + [value for name in ('options', 'references') for value in fields.get(name) or ()]
 
 
 def _is_missing(value: Any) -> bool:

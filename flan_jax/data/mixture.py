@@ -99,10 +99,14 @@ def resolve(
     ]  # fmt: skip
     for part in (node, *parts):
         if not task_names(part):
-            raise errors.ConfigError(
-                f'{part.name} is empty: of its optional members none is known: {", ".join(missing(part)) or "(none)"}; '
-                'add the modules that have them to data.task_modules, or other members'
-            )
+            unknown = missing(part)
+            why = 'leave_out takes every member out'
+            if unknown:
+                why = (
+                    f'of its optional members none is known: {", ".join(unknown)}; add the modules that have them to '
+                    'data.task_modules, or other members'
+                )
+            raise errors.ConfigError(f'{part.name} is empty: {why}')
     return dataclasses.replace(node, stages=tuple(parts))
 
 
@@ -370,11 +374,13 @@ def _rates(
                 share = 1.0
             case 'weights':
                 share = node.weights[i]
-        share **= 1.0 / node.config.temperature
-        if in_tokens:
-            share /= sum(rate * tokens[name] for name, rate in part.items())
         parts.append(part)
         raw.append(share)
+    if node.config.temperature != 1:  # of the largest: powers of the shares themselves may be too large for a number
+        raw = [(share / max(raw)) ** (1.0 / node.config.temperature) for share in raw]
+    if in_tokens:
+        means = [sum(rate * tokens[name] for name, rate in part.items()) for part in parts]
+        raw = [share / mean for share, mean in zip(raw, means)]
     out: dict[str, float] = {}
     total = sum(raw)
     for part, share in zip(parts, raw):

@@ -93,8 +93,8 @@ def _is_english(head: Mapping[str, Any]) -> bool:
     return all(language.strip().lower() == 'english' for language in languages)
 
 
-def _listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value or ())
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _task(path: pathlib.Path, head: Mapping[str, Any], *, role: str) -> Task:
@@ -130,14 +130,14 @@ def _slug(text: str) -> str:
 def _examples(path: pathlib.Path, head: Mapping[str, Any], *, key: str) -> list[dict[str, str]]:
     """Examples with both sides; files without bad examples have '-' there."""
     out = []
-    for example in head.get(key) or ():
+    for example in _listed(head.get(key)):
         if not isinstance(example, dict) or not {'input', 'output'} <= example.keys():
             raise errors.DataError(f'{path}: an entry of {key!r} is no object with input and output: {example!r:.80}')
         output = _listed(example['output'])
         sides = {
-            'input': str(example['input']).strip(),
-            'output': str(output[0]).strip() if output else '',
-            'why': ' '.join(_listed(example.get('explanation'))).strip().strip('-'),
+            'input': _text(example['input']),
+            'output': _text(output[0]) if output else '',
+            'why': ' '.join(map(_text, _listed(example.get('explanation')))).strip('-'),
         }
         if sides['input'].strip('-') and sides['output'].strip('-'):
             out.append({name: text.replace('{', '{{').replace('}', '}}') for name, text in sides.items()})
@@ -209,7 +209,7 @@ def _head(path: pathlib.Path) -> dict[str, Any]:
       DataError: no valid JSON, or a key is missing.
     """
     try:
-        with open(path, encoding='utf-8') as file:
+        with open(path, encoding='utf-8-sig') as file:
             text = file.read(_CHUNK)
             found, complete = _entries(text)
             while not complete and (more := file.read(len(text))):
@@ -224,6 +224,9 @@ def _head(path: pathlib.Path) -> dict[str, Any]:
         raise errors.DataError(
             f'{path}: no {", ".join(missing or ["Instances"])}; a task file has {", ".join(_HEAD)} and Instances'
         )
+    for key in found.keys() - {'Positive Examples', 'Negative Examples'}:
+        if odd := [value for value in _listed(found[key]) if not isinstance(value, str)]:
+            raise errors.DataError(f'{path}: {key} holds {odd[0]!r:.80}, which is no text')
     return found
 
 
@@ -289,7 +292,7 @@ def read(path: str, split: str) -> Iterator[Row]:
     """
     file = pathlib.Path(path)
     try:
-        value = _parsed(file, file.read_text('utf-8'))
+        value = _parsed(file, file.read_text('utf-8-sig'))
     except (OSError, UnicodeDecodeError) as e:
         raise errors.DataError(f'{path} cannot be read: {e}') from e
     instances = value.get('Instances')
@@ -312,11 +315,18 @@ def _validation(inputs: Iterable[str]) -> frozenset[str]:
 
 
 def _fields(row: Row) -> Fields | Drop:
-    replies = [str(reply).strip() for reply in row['output'] if str(reply).strip()]
+    asked = _text(row['input'])
+    replies = [text for reply in row['output'] if (text := _text(reply))]
     if not replies:
         return Drop('empty_answer')
-    if not str(row['input']).strip():
+    if not asked:
         return Drop('empty_input')
     # Each accepted reply is trained on somewhere; which one it is here depends on the row alone.
     answer = replies[draw(len(replies), row['id'], row['input'])]
-    return {'input': str(row['input']).strip(), 'answer': answer, 'references': list(dict.fromkeys(replies))}
+    return {'input': asked, 'answer': answer, 'references': list(dict.fromkeys(replies))}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | dict):
+        raise errors.DataError(f'{json.dumps(value):.80} is no text')
+    return '' if value is None else str(value).strip()

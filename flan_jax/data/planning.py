@@ -190,6 +190,10 @@ def make(
     recipe = dataclasses.replace(recipe, subsets=digests)
     if epochs is not None:
         recipe = dataclasses.replace(recipe, draws=round(epochs * recipe.epoch_examples))
+        if not recipe.draws:
+            raise errors.ConfigError(
+                f'{epochs} epochs of {recipe.epoch_examples:,} examples are less than one example; train for longer'
+            )
     usable = measure(lengths, recipe.row_tokens, names=recipe.rates, subsets=subsets)
     for name, use in usable.items():
         if not len(use.index):

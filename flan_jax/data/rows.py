@@ -75,12 +75,22 @@ def splits(task: Task, *, place: Place) -> tuple[str, ...]:
     local = tuple(s for s in task.splits if local_files(task, s, local_root=place.local_root))
     if local:
         return local
+    if place.local_root is not None and (odd := _others(pathlib.Path(place.local_root) / task.name)):
+        raise errors.DataError(
+            f'{place.local_root}/{task.name} has {", ".join(odd)}, but no rows of a split '
+            f'({", ".join(task.splits)}; {", ".join(SUFFIXES)}): rename the files, or remove the folder to do without'
+        )
     if isinstance(task.source, LocalSource):
         raise errors.DataError(
             f'task {task.name!r} has no rows: {task.source.reason}; put them into '
             f'{place.local_root or "<data.local_root>"}/{task.name}/<split>.jsonl'
         )
     return task.splits
+
+
+def _others(folder: pathlib.Path) -> list[str]:
+    """What lies in a folder that holds no split, the first few of it."""
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != '.')[:5] if folder.is_dir() else []
 
 
 def where(task: Task, split: str, *, place: Place) -> str:
@@ -176,8 +186,13 @@ def _source_rows(task: Task, split: str, *, place: Place) -> Iterator[tuple[int,
                 return _numbered(itertools.chain.from_iterable(map(read_file, paths)))
             return _numbered((f'{p} (row {i})', row) for p in paths for i, row in enumerate(reader(str(p), split)))
         case TfdsSource():
-            from flan_jax.data import seqio_tasks  # imports TensorFlow
-
+            try:
+                from flan_jax.data import seqio_tasks  # imports TensorFlow
+            except ModuleNotFoundError as e:
+                raise errors.DataError(
+                    f'task {task.name!r} is read from TensorFlow Datasets, which needs the package {e.name}; install '
+                    f'flan_jax[prepare], or put its rows into <data.local_root>/{task.name}/{split}.jsonl'
+                ) from e
             return seqio_tasks.tfds_rows(task, split, tfds_dir=place.tfds_dir)
     splits(task, place=place)  # says what is missing
     raise errors.DataError(f'task {task.name!r} has no split {split!r} here')

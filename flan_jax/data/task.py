@@ -152,6 +152,6 @@ def index(tasks: Sequence[Task]) -> dict[str, Task]:
     by_name: dict[str, Task] = {}
     for task in tasks:
         if task.name in by_name:
-            raise errors.DataError(f'two tasks are named {task.name!r}')
+            raise errors.DataError(f'two tasks are named {task.name!r}; rename one of them')
         by_name[task.name] = task
     return by_name

@@ -148,8 +148,10 @@ def _task(entry: Mapping[str, Any], *, folder: str, where: str) -> Task:
         if key not in entry:
             example = "files.train = 'rows.jsonl'" if key == 'files' else f"{key} = '...'"
             raise errors.DataError(f'{where}: {key} is missing; add {example}')
-    if not re.fullmatch(r'[\w.-]+', entry['name']):
-        raise errors.DataError(f'{where}: the name is also a folder; use letters, digits, _, - and . only')
+    if not re.fullmatch(r'\w[\w.-]*', entry['name']):
+        raise errors.DataError(
+            f'{where}: the name is also a folder; use letters, digits, _, - and . only, the first a letter or digit'
+        )
     settings = {'cluster': entry['cluster'], 'source': _source(entry['files'], folder=folder, where=where)}
     settings |= {key: tuple(entry[key]) for key in ('metrics', 'texts_from') if key in entry}
     try:

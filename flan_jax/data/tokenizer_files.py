@@ -130,11 +130,13 @@ class OpenTokenizer:
         self.marked = self._with_named(self.files.build())
 
     def _with_named(self, tokenizer: 'tokenizers.Tokenizer') -> 'tokenizers.Tokenizer':
-        """Tokens that are named special somewhere are special, whatever `tokenizer.json` calls them."""
+        """Tokens that are named special somewhere, or end a generation, are special, whatever `tokenizer.json` says."""
         import tokenizers
 
-        known = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
-        missing = {t for t in self.files.named.values() if t not in known and tokenizer.token_to_id(t) is not None}
+        added = tokenizer.get_added_tokens_decoder()
+        known = {token.content for token in added.values() if token.special}
+        wanted = {*self.files.named.values(), *(added[i].content for i in self.files.end_ids if i in added)}
+        missing = {t for t in wanted if t not in known and tokenizer.token_to_id(t) is not None}
         tokenizer.add_special_tokens(
             [tokenizers.AddedToken(t, special=True, normalized=False) for t in sorted(missing)]
         )

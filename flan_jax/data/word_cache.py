@@ -7,7 +7,8 @@ text are those of its parts cut there:
 
     'Is it  so? Yes.'  ->  'Is', ' it  so', '?', ' Yes', '.'
 
-Instruction data repeats its words; a part met before costs a look into a dictionary.
+Instruction data repeats its words; a part met before costs a look into a dictionary. A text with an added token in it,
+such as Qwen's `<think>`, goes to the tokenizer as it is: the token is one id, and the cuts may go through it.
 """
 
 import itertools
@@ -44,19 +45,30 @@ class WordCache:
     def __init__(self, tokenizer: 'tokenizers.Tokenizer'):
         self._tokenizer = tokenizer
         self._ids: dict[str, list[int]] = {}
+        added = [token.content for token in tokenizer.get_added_tokens_decoder().values() if not token.special]
+        self._added = re.compile('|'.join(map(re.escape, added)) or '(?!)')
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without special tokens."""
         known = self._ids
+        whole = [i for i, text in enumerate(texts) if self._added.search(text)]
         cut = [parts(text) for text in texts]
+        for i in whole:
+            cut[i] = []
         new = list(set(itertools.chain.from_iterable(cut)).difference(known))
         if len(known) + len(new) > LIMIT:
             known.clear()
             new = list(set(itertools.chain.from_iterable(cut)))
-        if new:
-            encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
-            known.update(zip(new, [e.ids for e in encoded]))
-        return [list(itertools.chain.from_iterable(map(known.__getitem__, pieces))) for pieces in cut]
+        known.update(zip(new, self._encoded(new)))
+        out = [list(itertools.chain.from_iterable(map(known.__getitem__, pieces))) for pieces in cut]
+        for i, ids in zip(whole, self._encoded([texts[i] for i in whole])):
+            out[i] = ids
+        return out
+
+    def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        return [e.ids for e in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def parts(text: str) -> list[str]:

@@ -283,6 +283,15 @@ def test_marks_that_stop_before_the_end_of_the_turn_are_extended_by_it(opened, t
     assert chat.encode(short, asked, vocabulary=vocab) == chat.encode(form, asked, vocabulary=vocab)
 
 
+def test_a_first_token_that_nothing_stands_before_is_not_supervised(opened, tmp_path):
+    _, vocab = opened('chatml')
+    text = '{% for m in messages %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% endfor %}'
+    form = chat.load(write_template(tmp_path / 'bare.jinja', text), vocab)
+    (spans,) = chat.encode(form, [{'messages': [{'role': 'assistant', 'content': 'a cat'}]}], vocabulary=vocab)
+    ((ids, _),) = vocab.parse(['a cat<|im_end|>'])
+    assert spans == [ids[:1], ids[1:]]
+
+
 def test_marks_written_in_a_text_change_nothing(opened):
     form, vocab = opened('chatml')
     messages = [QUESTION[0], {'role': 'assistant', 'content': 'odd \ufdd0 text\ufdd1 here'}]

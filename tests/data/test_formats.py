@@ -256,6 +256,13 @@ def test_a_row_without_a_field_names_place_field_and_near_ones():
     assert 'label, premises' in message and 'did you mean premises?' in message
 
 
+@pytest.mark.parametrize('label', [9, -1, 'Yes', None])
+def test_a_label_that_the_task_does_not_know_is_not_told_as_a_missing_field(label):
+    task = reading(lambda r: {'answer': {0: 'no', 1: 'yes'}[r['label']]})
+    with pytest.raises(errors.DataError, match=f"f:1: task 'reader' knows no label that is {label!r}; correct"):
+        formats.fields_of(task, {'text': 'a', 'label': label}, where='f:1')
+
+
 def test_an_answer_that_is_no_option_shows_both():
     task = reading(lambda r: {'answer': r['y'], 'options': ['yes', 'no']})
     with pytest.raises(errors.DataError, match=r"f:1: the answer 'nein' of task 'reader'.*\['yes', 'no'\]"):
@@ -273,7 +280,7 @@ def test_a_row_left_out_says_why(given, reason):
 
 
 def test_a_row_whose_code_fails_is_named():
-    with pytest.raises(errors.DataError, match=r"f:1: task 'reader' cannot read this row: AttributeError: .*lower"):
+    with pytest.raises(errors.DataError, match=r"f:1: task 'reader' cannot read this row: .*lower.*are x: int"):
         formats.fields_of(reading(lambda r: {'answer': r['x'].lower()}), {'x': 3}, where='f:1')
 
 

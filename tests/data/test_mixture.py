@@ -57,6 +57,12 @@ def test_a_high_temperature_ends_at_equal_shares():
     assert rates(members('*', temperature=1e9)) == pytest.approx(rates(members('*', rule='equal')))
 
 
+@pytest.mark.parametrize('temperature', [1e-3, 1e-9])
+def test_a_low_temperature_ends_at_the_largest_task_alone(temperature):
+    got = rates(members('*', temperature=temperature))
+    assert got[max(SIZES, key=SIZES.get)] == pytest.approx(1) and sum(got.values()) == pytest.approx(1)
+
+
 def test_equal_counts_members_not_examples():
     assert set(rates(members('nli', rule='equal')).values()) == {1 / 3}
 

@@ -111,6 +111,8 @@ def test_a_run_of_which_nothing_is_known_names_what_is_missing():
     nested = {'gone': members('a?', 'b?')}
     with pytest.raises(errors.ConfigError, match='mixture is empty: of its optional members none is known: c, a, b;'):
         mixture.resolve(members('gone', 'c?'), TASKS, mixtures=nested)
+    with pytest.raises(errors.ConfigError, match='mixture is empty: leave_out takes every member out'):
+        mixture.resolve(members('rte', leave_out=('rte',)), TASKS, mixtures={})
     with pytest.raises(errors.ConfigError, match='stage late is empty'):
         stages = (StageConfig('late', members('gone'), steps=1),)
         mixture.resolve(members('rte'), TASKS, mixtures=nested, stages=stages)

@@ -164,6 +164,23 @@ def test_a_reply_may_be_a_string_and_blank_rows_are_counted():
     assert natural_instructions._fields({'id': 'a', 'input': ' ', 'output': ['x']}) == Drop('empty_input')
 
 
+def test_null_is_no_reply_and_a_number_is_one_and_an_object_is_refused():
+    assert natural_instructions._fields({'id': 'a', 'input': 'x', 'output': [None]}) == Drop('empty_answer')
+    assert natural_instructions._fields({'id': 'a', 'input': None, 'output': ['x']}) == Drop('empty_input')
+    assert natural_instructions._fields({'id': 'a', 'input': 3, 'output': [0, 0.5]})['references'] == ['0', '0.5']
+    with pytest.raises(errors.DataError, match='{"a": 1} is no text'):
+        natural_instructions._fields({'id': 'a', 'input': 'x', 'output': [{'a': 1}]})
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path, write):
+    path = write()
+    (plain,) = natural_instructions.tasks(str(tmp_path))
+    rows = fields(plain, 'train')
+    path.write_bytes(b'\xef\xbb\xbf' + path.read_bytes())
+    (marked,) = natural_instructions.tasks(str(tmp_path))
+    assert marked.templates == plain.templates and fields(marked, 'train') == rows
+
+
 def test_a_definition_may_be_a_string_and_entries_in_any_order(tmp_path, write):
     write(text=json.dumps({'Instances': instances(3), **HEAD, 'Definition': 'Ask.'}))
     (task,) = natural_instructions.tasks(str(tmp_path))
@@ -186,6 +203,9 @@ def test_a_head_longer_than_one_read_is_read_whole(tmp_path, write):
         ({'Definition': ['  ']}, 'json: no Definition; the task needs one'),
         ({'Categories': []}, 'json: no Categories; the task needs one'),
         ({'Positive Examples': [{'input': 'x'}]}, "json: an entry of 'Positive Examples' is no object with input and"),
+        ({'Positive Examples': 5}, "json: an entry of 'Positive Examples' is no object with input and output: 5"),
+        ({'Definition': 5}, 'json: Definition holds 5, which is no text'),
+        ({'Categories': [None]}, 'json: Categories holds None, which is no text'),
         ({'text': '{"Definition": ["Ask."], "Categories"'}, 'json: no valid JSON .* fetch the file again'),
         ({'text': '[1, 2]'}, 'json: a list, not a JSON object'),
         ({'text': '{}'}, 'json: no Categories, Definition, Positive Examples'),

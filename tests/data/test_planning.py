@@ -70,6 +70,9 @@ def test_every_epoch_shows_every_example_once_in_another_order():
     alone = change(rates={'tiny': 1.0}, epoch_examples=90, window=90)
     first, second = planning.make(alone, LENGTHS, epochs=2).example.reshape(2, 90)
     assert sorted(first) == sorted(second) and first.tolist() != second.tolist()
+    in_order = change(alone, window=1, pack=False)  # nothing is shuffled but the examples themselves
+    first, second = planning.make(in_order, LENGTHS, epochs=2).example.reshape(2, 90)
+    assert first.tolist() != second.tolist()
 
 
 @pytest.mark.parametrize('recipe', [RECIPE, TWO_SIDED, change(row_tokens=(2300,)), change(TWO_SIDED, window=64)])
@@ -152,6 +155,11 @@ def test_row_i_does_not_depend_on_how_many_rows_are_asked_for(recipe, seed):
         assert np.array_equal(plan.row_starts, longest.row_starts[: rows + 1])
         assert np.array_equal(plan.example, longest.example[: len(plan.example)])
         assert np.array_equal(plan.task, longest.task[: len(plan.task)])
+
+
+def test_less_than_one_example_is_refused():
+    with pytest.raises(errors.ConfigError, match='1e-05 epochs of 3,790 examples are less than one example'):
+        planning.make(RECIPE, LENGTHS, epochs=1e-5)
 
 
 def test_a_bad_guess_of_the_examples_needed_does_not_change_the_rows():

@@ -1,13 +1,15 @@
 import json
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+import flan_jax.data
 from flan_jax import errors
 from flan_jax.data import rows
 from flan_jax.data.rows import Account, Place
-from flan_jax.data.task import Drop, FileSource, GeneratedSource, LocalSource, Task
+from flan_jax.data.task import Drop, FileSource, GeneratedSource, LocalSource, Task, TfdsSource
 from flan_jax.data.templates import Template
 
 SAID = [{'text': f'row {i}', 'n': i} for i in range(5)]
@@ -69,6 +71,19 @@ def test_the_same_split_twice_is_refused(put):
     put('train.jsonl', SAID)
     with pytest.raises(errors.DataError, match='train.jsonl, .*train.json; keep one'):
         seen(put('train.json', SAID))
+
+
+@pytest.mark.parametrize('name', ['train.JSONL', 'train.jsonl.gz', 'dev.jsonl', 'training.json'])
+def test_a_local_folder_without_rows_of_a_split_is_told_and_nothing_else_read_in_its_place(put, name):
+    place = put(name, b'{}')
+    for source in (
+        LocalSource('not published', splits=('train', 'test')),
+        GeneratedSource(lambda split, i: {}, {'train': 1}),
+    ):
+        with pytest.raises(
+            errors.DataError, match=f'/toy has {name}, but no rows of a split .train.*: rename the files'
+        ):
+            rows.splits(task(source), place=place)
 
 
 def test_blank_lines_keep_the_numbers_of_the_others(put):
@@ -146,3 +161,12 @@ def test_the_text_of_a_row_is_every_string_of_its_fields_once(put):
 
     place = put('train.jsonl', SAID[:1])
     assert list(rows.texts(task(fields=nested), 'train', place=place)) == [(0, 'b\nc\nrow 0')]
+
+
+def test_without_seqio_a_task_of_tfds_says_what_to_install_and_where_its_rows_may_lie(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'seqio', None)
+    monkeypatch.delitem(sys.modules, 'flan_jax.data.seqio_tasks', raising=False)
+    monkeypatch.delattr(flan_jax.data, 'seqio_tasks', raising=False)
+    message = r'needs the package seqio; install flan_jax\[prepare\], or put its rows into <data.local_root>/toy/train'
+    with pytest.raises(errors.DataError, match=message):
+        rows.read(task(TfdsSource('toy:1.0.0', splits={'train': 'train'})), 'train', place=Place())

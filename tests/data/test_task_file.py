@@ -165,6 +165,7 @@ def test_a_file_may_name_mixtures(write):
         (edited('cluster', 'clustre'), r"toml:2: \[\[task\]\] 'tickets': unknown key 'clustre'; did you mean cluster"),
         (edited("name = 'tickets'", ''), r'\[\[task\]\] number 1: name is missing'),
         (edited("name = 'tickets'", "name = 'a/b'"), 'the name is also a folder'),
+        (edited("name = 'tickets'", "name = '..'"), 'the first a letter or digit'),
         (edited("files.train = 'tickets-*.jsonl'\nfiles.validation = ['dev.jsonl']", ''), 'files is missing'),
         (edited('files.validation', 'files.valid'), 'files.valid: the splits are train, validation, test'),
         (edited("['billing', 'outage', 'other']", '3'), 'options = 3 is not a text or a list'),

@@ -172,6 +172,19 @@ def test_a_tokenizer_without_eos_says_where_to_name_one(chatml_folder):
         vocabulary.load(str(chatml_folder))
 
 
+def test_a_token_that_ends_a_generation_is_no_text_though_its_file_calls_it_an_ordinary_one(chatml_folder):
+    file = chatml_folder / 'tokenizer.json'
+    saved = json.loads(file.read_text())
+    (end,) = (token for token in saved['added_tokens'] if token['content'] == '<|im_start|>')
+    end['special'] = False
+    file.write_text(json.dumps(saved))
+    (chatml_folder / 'generation_config.json').write_text(json.dumps({'eos_token_id': [0, end['id']]}))
+    vocab = vocabulary.load(str(chatml_folder))
+    assert vocab.end_ids == (0, end['id'])
+    (ids,) = vocab.encode(['hi <|im_start|> hi'])
+    assert end['id'] not in ids and vocab.decode(ids) == 'hi <|im_start|> hi'
+
+
 def test_limits_that_were_saved_with_a_tokenizer_do_not_cut_texts(chatml_folder):
     from tokenizers import Tokenizer
 

@@ -59,6 +59,16 @@ def test_parts_join_to_the_text():
         assert ''.join(word_cache.parts(text)) == text
 
 
+def test_an_added_token_is_one_id_wherever_it_is_written():
+    tokenizer = made(SPLITS['gpt2'])
+    tokenizer.add_tokens(['<think>', '</tool_call>', 'a_b'])
+    assert word_cache.fits(tokenizer)
+    cache = word_cache.WordCache(tokenizer)
+    texts = ['so <think>red', 'x</tool_call>.', 'is a_b, and a_b', 'a _b', 'red']
+    for _ in range(2):
+        assert cache.encode(texts) == [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
+
+
 def test_a_full_cache_begins_anew(monkeypatch):
     monkeypatch.setattr(word_cache, 'LIMIT', 20)
     tokenizer, texts = made(SPLITS['gpt2']), random_texts(60)

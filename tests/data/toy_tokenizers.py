@@ -22,6 +22,11 @@ SPECIALS = {
     'vicuna': ({'bos_token': '<s>', 'eos_token': '</s>', 'unk_token': '<unk>'}, []),
     'alpaca': ({'bos_token': '<s>', 'eos_token': '</s>', 'pad_token': '[PAD]'}, []),
     'zephyr': ({'bos_token': '<s>', 'eos_token': '</s>'}, []),
+    'phi3': (
+        {'bos_token': '<s>', 'eos_token': '<|endoftext|>', 'pad_token': '<|endoftext|>'},
+        ['<|system|>', '<|user|>', '<|assistant|>', '<|end|>'],
+    ),
+    'llama2': ({'bos_token': '<s>', 'eos_token': '</s>', 'unk_token': '<unk>'}, []),
 }
 
 
@@ -34,7 +39,10 @@ def write(folder: pathlib.Path, name: str, **config) -> str:
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     named, more = SPECIALS[name]
-    tokens = [AddedToken(token, special=True, normalized=False) for token in [*named.values(), *more]]
+    tokens = [
+        AddedToken(token, special=True, normalized=False, rstrip=name == 'phi3')  # Phi's swallow what is blank behind
+        for token in dict.fromkeys([*named.values(), *more])
+    ]
     tokenizer = Tokenizer(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.pre_tokenizer = byte_level

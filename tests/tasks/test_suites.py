@@ -171,6 +171,8 @@ def test_an_mmlu_answer_that_is_no_choice_is_an_error(answer):
         TASKS['mmlu_virology'].fields({**MMLU, 'answer': answer})
     with pytest.raises(errors.DataError, match='mmlu_virology: 3 choices, not four'):
         TASKS['mmlu_virology'].fields({**MMLU, 'choices': ['a', 'b', 'c']})
+    with pytest.raises(errors.DataError, match='mmlu_virology: 4 choices, not four texts'):
+        TASKS['mmlu_virology'].fields({**MMLU, 'choices': ['a', None, 'c', 'd']})
 
 
 # ----------------------------------------------------------------------------------------------------------------- BBH

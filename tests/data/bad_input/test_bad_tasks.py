@@ -64,6 +64,10 @@ BAD_FIELDS = {
     ),
     'options in one text': ("{'text': 'a', 'answer': 'b', 'options': 'abc'}", "options are 'abc', not a list of texts"),
     'references in one text': ("{'text': 'a', 'answer': 'b', 'references': 'b'}", "references are 'b', not a list"),
+    'a list where a text is': ("{'text': ['a'], 'answer': 'b'}", "would show ['a'], which is no text"),
+    'an object where the answer is': ("{'text': 'a', 'answer': {'b': 1}}", "would show {'b': 1}, which is no text"),
+    'bytes': ("{'text': b'a', 'answer': 'b'}", "would show b'a', which is no text"),
+    'a list among the options': ("{'text': 'a', 'answer': 'b', 'options': ['b', ['c']]}", "would show ['c'], which"),
     'messages in one text': ("{'messages': 'a'}", 'messages are a str, not a list of'),
     'a message that is a number': ("{'messages': [3]}", 'message 1 of 1 is an int, not an object'),
     'no message': ("{'messages': []}", 'a conversation must end with the assistant, not with nobody'),
@@ -90,6 +94,12 @@ def test_what_a_task_makes_of_a_row_is_checked(module, case):
 def test_null_and_nan_reach_no_example_and_are_counted(module, missing, name):
     fields = f"{{'text': 'a', 'answer': 'b', 'never shown': None, {name!r}: {missing}}}"
     found = counts(module(f'TASKS = [task({fields})]'))
+    assert found['examples'] == 0 and found['dropped'] == {'missing_value': 4}
+
+
+@pytest.mark.parametrize('name', ['options', 'references'])
+def test_a_null_among_options_or_references_is_counted(module, name):
+    found = counts(module(f"TASKS = [task({{'text': 'a', 'answer': 'b', {name!r}: ['b', None]}})]"))
     assert found['examples'] == 0 and found['dropped'] == {'missing_value': 4}
 
 
