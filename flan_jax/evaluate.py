@@ -35,6 +35,13 @@ def define() -> list[str]:
     return ['checkpoint', 'compare', 'out', 'shots']
 
 
+def takes() -> bool:
+    """Whether arguments mean something: the second run of a comparison."""
+    from absl import flags
+
+    return flags.FLAGS.compare is not None
+
+
 def main(argv: Sequence[str]) -> None:
     """The command."""
     from absl import flags
@@ -121,4 +128,4 @@ def score(
 if __name__ == '__main__':
     from flan_jax import command
 
-    command.run(main, define=define, optional=True)
+    command.run(main, define=define, optional=True, takes=takes)

@@ -26,20 +26,42 @@ from flan_jax.evaluation.suite import Suite
 from flan_jax.training.state import TrainState
 
 
-def make_judge(config: Config, graph: Any, *, mesh: jax.sharding.Mesh, vocabulary: Vocabulary) -> Judge:
-    """What asks the model."""
-    encoder_decoder, tokens, packing = config.model.encoder_decoder, config.evaluation.batch_tokens, config.packing
+def make_judge(
+    config: Config, graph: Any, *, mesh: jax.sharding.Mesh, vocabulary: Vocabulary, trained_here: bool = True
+) -> Judge:
+    """What asks the model; see `context` for one that was not trained here."""
+    encoder_decoder, tokens = config.model.encoder_decoder, config.evaluation.batch_tokens
     ends = end_ids(config, vocabulary)
-    context = (packing.encoder_tokens, packing.decoder_tokens) if encoder_decoder else (packing.row_tokens,)
     return Judge(
         Generator(graph, mesh, ends, tokens),
         Scorer(graph, mesh, encoder_decoder, tokens),
         vocabulary,
         config.evaluation,
-        context,
+        context(config, trained_here=trained_here),
+        table(config),
         ends,
         None if config.format.chat is None else chat.load(config.format.chat, vocabulary),
     )
+
+
+def context(config: Config, *, trained_here: bool) -> tuple[int, ...]:
+    """Tokens the model is made to read at once, one number a side: of a training row, and no more than published.
+
+    What was not trained here may have read longer texts than a row of the config: of it the published number counts
+    alone, if there is one.
+    """
+    packing = config.packing
+    rows = (packing.encoder_tokens, packing.decoder_tokens) if config.model.encoder_decoder else (packing.row_tokens,)
+    limits = [size for size in (config.model.max_length, table(config)) if size is not None]
+    if not limits:
+        return rows
+    return tuple(min(row, *limits) if trained_here else min(limits) for row in rows)
+
+
+def table(config: Config) -> int | None:
+    """Tokens that a model with learned positions can read; None: it has others, which go on."""
+    embedding = config.model.embedding
+    return None if config.model.positions != 'learned' else embedding.positions - embedding.offset
 
 
 def end_ids(config: Config, vocabulary: Vocabulary) -> tuple[int, ...]:
@@ -50,9 +72,16 @@ def end_ids(config: Config, vocabulary: Vocabulary) -> tuple[int, ...]:
 
 
 def suites(stores: Mapping[str, TokenStore], *, trained: Collection[str], rows: int | None) -> list[Suite]:
-    """Evaluation prompts of all tasks that have stores; those that are not among the trained ones are held out."""
-    found = [suite.of_store(made, held_out=name not in trained, rows=rows) for name, made in stores.items()]
-    return [asked for asked in found if asked is not None]
+    """Evaluation prompts of all tasks that have stores; those that are not among the trained ones are held out.
+
+    Raises:
+      DataError, ConfigError: a task could not be scored, see `outcomes.check`; its later rows count, too.
+    """
+    found = [suite.of_store(made, held_out=name not in trained, rows=None) for name, made in stores.items()]
+    out = [asked for asked in found if asked is not None]
+    for asked in out:
+        outcomes.check(asked)
+    return [asked.first(rows) for asked in out]
 
 
 def unasked(stores: Mapping[str, TokenStore]) -> dict[str, str]:

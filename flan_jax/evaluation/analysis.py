@@ -78,7 +78,8 @@ def instruction(found: Outcomes, probed: Mapping[str, Outcomes]) -> dict[str, An
 
     Returns:
       For `bare` and `shuffled`, as far as asked: `score` of the same prompts as they are, `probed` score, `change` with
-      its `interval` over rows (None for metrics that are no means), and `same`, the share of prompts answered alike.
+      its `interval` over rows (None for metrics that are no means, or of one row), and `same`, the share of prompts
+      answered alike.
     """
     rows, names = found.asked.rows.tolist(), found.asked.templates
     out = {}
@@ -102,7 +103,7 @@ def instruction(found: Outcomes, probed: Mapping[str, Outcomes]) -> dict[str, An
 def _changed(found: Outcomes, other: Outcomes, *, before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     score, probed = found.measure([before])[0], other.measure([np.unique(after)])[0]
     interval = None
-    if found.metric in found.values:
+    if found.metric in found.values and len(np.unique(found.asked.rows[before])) > 1:
         change = other.values[found.metric][after] - found.values[found.metric][before]
         interval = resampling.interval(resampling.means(change, found.asked.rows[before], seed=0))
     same = [found.answers.texts[i] == other.answers.texts[j] for i, j in zip(before, after, strict=True)]

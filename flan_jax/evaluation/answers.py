@@ -6,9 +6,9 @@ import numpy as np
 
 # Why a prompt's answer is doubtful; such prompts are scored all the same, and counted.
 UNFINISHED = 'unfinished'  # generation reached evaluation.max_new_tokens before EOS
-NOT_A_NUMBER = 'not_a_number'  # a log-likelihood is NaN; no option is chosen, the answer counts as wrong
+NOT_A_NUMBER = 'not_a_number'  # a log-likelihood is NaN; nothing is chosen or said, and that counts as wrong
 EMPTY_OPTION = 'empty_option'  # an option without text
-TOO_LONG = 'too_long'  # prompt and option are longer than a training row
+TOO_LONG = 'too_long'  # prompt and answer are longer than a training row, or than the model's published context
 
 
 @dataclasses.dataclass(frozen=True)

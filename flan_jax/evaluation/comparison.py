@@ -1,5 +1,6 @@
 """Two runs side by side: the same prompts, paired tests, so that a difference comes with its uncertainty."""
 
+import collections
 import dataclasses
 import json
 import os
@@ -115,7 +116,7 @@ def compare(first: str | os.PathLike, second: str | os.PathLike, *, seed: int = 
     """Compares the answers of two run directories.
 
     Raises:
-      DataError: a directory holds no answers, or they share no prompt.
+      DataError: a directory holds no answers, some prompt's twice, or those of other rows; or they share no prompt.
     """
     answers = [predictions.read(folder) for folder in (first, second)]
     tables = [_by_task(table) for table, _ in answers]
@@ -126,7 +127,10 @@ def compare(first: str | os.PathLike, second: str | os.PathLike, *, seed: int = 
     rows, parts, unmatched = [], {}, 0
     for name in common:
         metric = answers[1][1][name] if answers[0][1][name] == answers[1][1][name] else 'exact_match'
-        part, left = _matched(tables[0][name], tables[1][name], metric=metric)
+        try:
+            part, left = _matched(tables[0][name], tables[1][name], metric=metric)
+        except errors.DataError as e:
+            raise errors.DataError(f'{first} and {second}, task {name!r}: {e}') from e
         unmatched += left
         if part is None:
             continue
@@ -195,7 +199,7 @@ def _group(told: Sequence[Mapping[str, Mapping[str, Any]]], task: str, *, templa
 def _by_task(table: pa.Table) -> dict[str, dict[str, list]]:
     """Columns of each task, in the file's order of tasks."""
     names = np.array(table.column('task').to_pylist(), object)
-    wanted = ('row_id', 'template', 'shots', 'prediction', 'exact', 'score', 'references')
+    wanted = ('row_id', 'template', 'shots', 'prediction', 'exact', 'score', 'references', 'answer')
     columns = {name: table.column(name).to_pylist() for name in wanted}
     places: dict[str, list[int]] = {}
     for i, name in enumerate(names):
@@ -206,10 +210,25 @@ def _by_task(table: pa.Table) -> dict[str, dict[str, list]]:
 
 
 def _matched(first: Mapping[str, list], second: Mapping[str, list], *, metric: str) -> tuple[_Part | None, int]:
-    """(the prompts both answered, how many only one did)."""
+    """(the prompts both answered, how many only one did).
+
+    Raises:
+      DataError: a prompt is there twice, or what is right differs, so that the rows cannot be the same.
+    """
     keys = [list(zip(side['row_id'], side['template'], strict=True)) for side in (first, second)]
+    for side in keys:
+        if len(set(side)) < len(side):
+            row, template = collections.Counter(side).most_common(1)[0][0]
+            raise errors.DataError(f'row {row}, template {template!r}, is answered twice; evaluate that run again')
     place = {key: i for i, key in enumerate(keys[0])}
     pairs = [(place[key], i) for i, key in enumerate(keys[1]) if key in place]
+    for i, j in pairs:
+        # Of generated answers no option is right, and not every metric has its references kept.
+        one, other = ((side['answer'][k], side['references'][k]) for side, k in ((first, i), (second, j)))
+        if any(a != b and a not in (-1, None) and b not in (-1, None) for a, b in zip(one, other, strict=True)):
+            raise errors.DataError(
+                f'row {keys[1][j][0]} has another right answer in each; the rows have changed, evaluate both again'
+            )
     left = len(keys[0]) + len(keys[1]) - 2 * len(pairs)
     if not pairs:
         return None, left

@@ -1,6 +1,7 @@
 """The judge: a model with what it takes to ask it."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from flan_jax.data import chat as chat_lib
 from flan_jax.data.vocabulary import Vocabulary
 from flan_jax.decoding.generate import Generator
 from flan_jax.decoding.score import Request, Scorer
+from flan_jax.evaluation import not_a_number
 from flan_jax.evaluation.answers import EMPTY_OPTION, NOT_A_NUMBER, TOO_LONG, UNFINISHED, Answers
 from flan_jax.evaluation.suite import Suite
 
@@ -26,7 +28,8 @@ class Judge:
       generator, scorer: of its graph.
       vocabulary: of the stores.
       config: evaluation settings.
-      context: tokens of a training row, one number a side; None: no limit is known.
+      context: tokens that the model is made to read at once, one number a side; None: no limit is known.
+      table: tokens beyond which it has no positions and cannot read, prompt and answer; None: there is no such table.
       ends: ids that end a generated answer; None: EOS alone.
       chat: the template of the prompts; None: they are plain text.
     """
@@ -36,6 +39,7 @@ class Judge:
     vocabulary: Vocabulary
     config: EvaluationConfig
     context: tuple[int, ...] | None = None
+    table: int | None = None
     ends: tuple[int, ...] | None = None
     chat: chat_lib.Chat | None = None
 
@@ -45,22 +49,31 @@ class Judge:
         """Answers of every suite: all generated prompts in common batches, and all ranked ones.
 
         Raises:
-          DataError: a ranked prompt has no options, or fewer ids than options.
+          DataError: a ranked prompt has no options, or fewer ids than options; a prompt with its answer goes beyond the
+            model's table of positions.
         """
         out = [Answers([''] * len(s), [np.zeros(0)] * len(s), [np.zeros(0)] * len(s), [''] * len(s)) for s in suites]
         ranked = [(i, j) for i, s in enumerate(suites) if s.mode == 'rank' for j in range(len(s))]
         generated = [(i, j) for i, s in enumerate(suites) if s.mode == 'generate' for j in range(len(s))]
         for i, j in ranked:
             _check_options(suites[i], j)
+        self._check_table(suites)
         answers = self.generator(
             params, [suites[i].prompts[j] for i, j in generated], new=self.config.max_new_tokens, progress=progress
         )
-        ends = (self.vocabulary.eos_id,) if self.ends is None else self.ends
         for (i, j), ids in zip(generated, answers, strict=True):
-            ended = bool(ids) and ids[-1] in ends
+            ended = bool(ids) and ids[-1] in self._ends
             # An id that ends a chat's turn need not be one the vocabulary leaves out.
             out[i].texts[j] = self.vocabulary.decode(ids[:-1] if ended else ids)
             out[i].flags[j] = '' if ended else UNFINISHED
+            if self._beyond(suites[i].prompts[j], len(ids)):
+                out[i].flags[j] = TOO_LONG
+        score = functools.partial(self.scorer, params, progress=lambda n: None)
+        for k in not_a_number.places(
+            [suites[i].prompts[j] for i, j in generated], answers, ends=self._ends, score=score
+        ):
+            i, j = generated[k]
+            out[i].texts[j], out[i].flags[j] = '', NOT_A_NUMBER
         requests = [Request(suites[i].prompts[j], tuple(suites[i].options[j])) for i, j in ranked]
         found = self.scorer(params, requests, progress=progress)
         alone = self._unconditional(params, suites) if self.config.normalise == 'pmi' else {}
@@ -72,6 +85,10 @@ class Judge:
             out[i].sums[j], out[i].compared[j], out[i].flags[j] = sums, compared, flag
             out[i].texts[j] = '' if flag == NOT_A_NUMBER else names[int(np.argmax(compared))]
         return out
+
+    @property
+    def _ends(self) -> tuple[int, ...]:
+        return (self.vocabulary.eos_id,) if self.ends is None else self.ends
 
     def _compared(
         self, sums: np.ndarray, options: Sequence[Sequence[int]], *, names: Sequence[str], alone: dict[tuple, float]
@@ -113,11 +130,31 @@ class Judge:
             return NOT_A_NUMBER
         if not all(name.strip() for name in names):
             return EMPTY_OPTION
-        longest = max(map(len, ids))
-        needs = (len(prompt), longest) if self.context and len(self.context) == 2 else (len(prompt) + longest - 1,)
-        if self.context and any(need > room for need, room in zip(needs, self.context, strict=True)):
-            return TOO_LONG
-        return ''
+        return TOO_LONG if self._beyond(prompt, max(map(len, ids))) else ''
+
+    def _beyond(self, prompt: Sequence[int], answer: int) -> bool:
+        """Whether a prompt with an answer of so many tokens is more than the context; the last token is never read."""
+        if self.context is None:
+            return False
+        reads = (len(prompt), answer) if len(self.context) == 2 else (len(prompt) + max(answer - 1, 0),)
+        return any(read > room for read, room in zip(reads, self.context, strict=True))
+
+    def _check_table(self, suites: Sequence[Suite]) -> None:
+        if self.table is None:
+            return
+        worst = (0, None, 0, 0)  # tokens beyond, suite, place, tokens of the answer
+        for asked in suites:
+            for j, prompt in enumerate(asked.prompts):
+                answer = max(map(len, asked.options[j])) - 1 if asked.mode == 'rank' else self.config.max_new_tokens
+                if (beyond := len(prompt) + answer - self.table) > worst[0]:
+                    worst = beyond, asked, j, answer
+        beyond, asked, j, answer = worst
+        if beyond:
+            raise errors.DataError(
+                f'task {asked.name!r}: the prompt of row {asked.rows[j]}, {len(asked.prompts[j])} tokens, with an '
+                f'answer of {answer} goes beyond the {self.table} positions of the model; lower data.max_inputs by '
+                f'{beyond}, or evaluation.max_new_tokens'
+            )
 
 
 def _check_options(asked: Suite, place: int) -> None:

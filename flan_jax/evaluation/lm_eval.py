@@ -11,10 +11,13 @@ is too long is cut on the left. Continuations of one context are scored together
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from flan_jax import errors
 from flan_jax.data import chat as chat_lib
@@ -23,8 +26,10 @@ from flan_jax.decoding.generate import Generator
 from flan_jax.decoding.sampling import GREEDY, Sampling
 from flan_jax.decoding.score import Request, Scorer
 from flan_jax.decoding.stopping import StopStrings
+from flan_jax.evaluation import not_a_number
 
 _TOGETHER = 512  # tokens of continuations scored after one context at once
+_NO_NUMBER = 'request {}: the log-likelihood is NaN; the weights hold NaN, or the numbers do not fit compute_dtype'
 _LENGTHS = ('max_gen_toks', 'max_new_tokens', 'max_tokens', 'max_completion_tokens')  # names of one thing
 
 
@@ -91,7 +96,7 @@ class LMEvalModel:
         """(sum of log p, whether it is the greedy answer) of each (context, continuation).
 
         Raises:
-          DataError: a continuation is empty or longer than the model's limit.
+          DataError: a continuation is empty or longer than the model's limit, or its log-likelihood is NaN.
         """
         pairs = self._pairs([request.args for request in requests])
         for i, (_, continuation) in enumerate(pairs):
@@ -100,7 +105,11 @@ class LMEvalModel:
         return self._kept('loglikelihood', requests, found=self._score(pairs))
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Sum of log p of whole texts, the long ones in windows that each begin with the last token before it."""
+        """Sum of log p of whole texts, the long ones in windows that each begin with the last token before it.
+
+        Raises:
+          DataError: a sum is NaN.
+        """
         windows, owners = [], []
         for i, ids in enumerate(self._parse([request.args[0] for request in requests])):
             found = list(rolling(ids, first=self._first, width=self.limits.context))
@@ -116,6 +125,7 @@ class LMEvalModel:
 
         Raises:
           ConfigError: a setting of the request is not known, or leaves no room for its context.
+          DataError: the model's logits are NaN.
         """
         prompts = self._parse([request.args[0] for request in requests])
         asked = [settings(request.args[1], answer=self.limits.answer) for request in requests]
@@ -128,11 +138,14 @@ class LMEvalModel:
                     f'answers of {new} tokens leave no room in a context of {self.limits.context}; ask for fewer'
                 )
             stops = {i: StopStrings(asked[i].stops, self.vocabulary.decode) for i in some}
+            fitting = [self._last(prompts[i] or [self._first], room) for i in some]
             answers = self.generator(
-                self.params, [self._last(prompts[i] or [self._first], room) for i in some], new=new,
+                self.params, fitting, new=new,
                 how=[asked[i].sampling for i in some],
                 until=lambda place, ids: stops[some[place]].reached(ids),  # noqa: B023
             )  # fmt: skip
+            if lost := not_a_number.places(fitting, answers, ends=self.generator.ends, score=self._sums):
+                raise errors.DataError(_NO_NUMBER.format(some[lost[0]]))
             for i, ids in zip(some, answers, strict=True):
                 ids = ids[:-1] if ids and ids[-1] in self.generator.ends else ids
                 texts[i] = stops[i].cut(self.vocabulary.decode(ids))
@@ -185,12 +198,23 @@ class LMEvalModel:
                 out[i] = float(value), bool(greedy)
         return out
 
+    def _sums(self, requests: Sequence[Request]) -> list[np.ndarray]:
+        return [found.sums for found in self.scorer.scored(self.params, requests)]
+
     def _last(self, ids: list[int], room: int) -> list[int]:
         self.cut += len(ids) > room
         return ids[-room:]
 
     def _kept(self, kind: str, requests: Sequence[Any], *, found: list) -> list:
-        """What was found, given to lm-eval's cache, if there is one."""
+        """What was found, given to lm-eval's cache, if there is one.
+
+        Raises:
+          DataError: a log-likelihood is NaN, which lm-eval would choose or count as wrong in silence.
+        """
+        for i, value in enumerate(found):
+            number = value[0] if isinstance(value, tuple) else value
+            if isinstance(number, float) and math.isnan(number):
+                raise errors.DataError(_NO_NUMBER.format(i))
         if self.cache_hook is not None:
             for request, value in zip(requests, found, strict=True):
                 self.cache_hook.add_partial(kind, request.args, value)
@@ -269,6 +293,9 @@ def _opened(whole: list[int], *, first: int) -> tuple[list[int], list[int]]:
 def evaluate(model: LMEvalModel, *, tasks: Sequence[Any], **options: Any) -> dict[str, Any]:
     """lm-eval's `simple_evaluate` on the model; `options` are its own.
 
+    Returns:
+      Its results, and `contexts_cut`: how many requests lost the beginning of their context.
+
     Raises:
       ConfigError: lm-eval is not installed.
     """
@@ -278,8 +305,9 @@ def evaluate(model: LMEvalModel, *, tasks: Sequence[Any], **options: Any) -> dic
     except ImportError as e:
         raise errors.ConfigError(f'lm-eval is not installed ({e}); pip install lm-eval') from e
     LM.register(LMEvalModel)
+    before = model.cut
     results = lm_eval.simple_evaluate(model=model, tasks=list(tasks), **options)
-    return results | {'contexts_cut': model.cut}
+    return results | {'contexts_cut': model.cut - before}
 
 
 def write(path: str, results: Mapping[str, Any]) -> None:

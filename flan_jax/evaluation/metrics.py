@@ -33,8 +33,13 @@ _PUNCTUATION = str.maketrans('', '', string.punctuation)
 # TriviaQA's script: these too, and all of them leave a space.
 _TRIVIA_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + '‘’´`', ' '))
 _ARTICLES = re.compile(r'\b(a|an|the)\b')
-# A minus counts as a sign unless a word or a bracket ends right before it: '10-15' and 'COVID-19' have none.
-_NUMBER = re.compile(r'((?<![\w)\]])[-\u2212])?[$€£]?(\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)')
+# A minus counts as a sign unless a word or a bracket ends right before it: '10-15' and 'COVID-19' have none. Thousands
+# are parted by commas or by the two spaces that do not break; an exponent belongs to its number.
+_NUMBER = re.compile(
+    r'((?<![\w)\]])[-\u2212])?[$€£]?(\d{1,3}(?:[,\u00a0\u202f]\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)'
+    r'([eE][-+]?\d{1,3}(?!\w))?'
+)
+_THOUSANDS = re.compile('[,\u00a0\u202f]')
 _ANSWER_IS = re.compile(r'\banswer\s+is\b', re.IGNORECASE)
 # A letter of its own: no part of a word, nor of a contraction.
 _LETTER = re.compile(r"(?<![\w'’])(?:([A-J])|(?<=\()([a-j])(?=\)))(?![\w'’])")
@@ -118,6 +123,8 @@ def squad_normalise(text: str) -> str:
 
 def number_match(references: Sequence[str], prediction: str) -> float:
     """1 if the prediction's last number equals that of a reference; thousands commas, currencies and % do not count.
+
+    No-break spaces between thousands count as commas; 1.5e3 is one number.
 
     >>> number_match(['1200'], 'She paid 3 times $400, so $1,200.00.')
     1.0
@@ -231,8 +238,8 @@ def _last_number(text: str) -> decimal.Decimal | None:
     found = _NUMBER.findall(text)
     if not found:
         return None
-    sign, digits = found[-1]
-    value = decimal.Decimal(digits.replace(',', ''))
+    sign, digits, exponent = found[-1]
+    value = decimal.Decimal(_THOUSANDS.sub('', digits) + exponent)
     return value.copy_negate() if sign else value
 
 

@@ -13,8 +13,9 @@ from flan_jax.evaluation.answers import Answers
 from flan_jax.evaluation.suite import Suite
 
 _UNCENTRED = {'matthews', 'pearson', 'spearman'}  # a constant answer has no correlation with anything
+_PROGRAMS = {'code_passes', 'human_eval_passes'}
 # Their references are no answers, so that none of these could be given always.
-_NO_ANSWERS = {'code_passes', 'human_eval_passes', 'answered'} | {m for m in metrics.METRICS if m.startswith('ifeval')}
+_NO_ANSWERS = _PROGRAMS | {'answered'} | {m for m in metrics.METRICS if m.startswith('ifeval')}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,30 @@ def check_metric(name: str) -> None:
         raise errors.ConfigError(f'no metric is named {name!r}{hint}')
 
 
+def check(asked: Suite) -> None:
+    """Refuses, before anything is asked, what could not be scored afterwards.
+
+    Every metric gets the references of every row with an empty answer; one that runs programs gets one row.
+
+    Raises:
+      DataError: no prompts, no metric, a row without references, or with some that a metric cannot read.
+      ConfigError: there is no such metric, or it needs what this machine does not have.
+    """
+    _check_references(asked)
+    _, places = np.unique(asked.rows, return_index=True)
+    references = [asked.metas[i]['references'] for i in places]
+    for name in asked.metrics:
+        check_metric(name)
+        if name in likelihood.METRICS:
+            _check_ranked(name, asked)
+            continue
+        given = references[:1] if name in _PROGRAMS else references
+        try:
+            metrics.get(name)(given, [''] * len(given))
+        except errors.DataError as e:
+            raise errors.DataError(f'task {asked.name!r}: {e}') from e
+
+
 def of(asked: Suite, answers: Answers) -> Outcomes:
     """The outcomes of a suite.
 
@@ -88,15 +113,7 @@ def of(asked: Suite, answers: Answers) -> Outcomes:
       DataError: no prompts, no metric, a prompt without references, or a metric of likelihoods on generated answers.
       ConfigError: there is no such metric.
     """
-    if not len(asked):
-        raise errors.DataError(f'task {asked.name!r} got no rows to be scored on; its evaluation split is empty')
-    if not asked.metrics:
-        raise errors.DataError(f'task {asked.name!r} has no metric; name one in its `metrics`')
-    for row, meta in zip(asked.rows, asked.metas):
-        if not meta['references'] or isinstance(meta['references'], str):
-            raise errors.DataError(
-                f'task {asked.name!r}: row {row} has the references {meta["references"]!r}; give a list of answers'
-            )
+    _check_references(asked)
     valid = np.array([flag != answers_lib.NOT_A_NUMBER for flag in answers.flags])
     values = {}
     for name in dict.fromkeys(('exact_match', *asked.metrics)):
@@ -109,11 +126,27 @@ def of(asked: Suite, answers: Answers) -> Outcomes:
     return Outcomes(asked, answers, values['exact_match'], values, confidence)
 
 
+def _check_references(asked: Suite) -> None:
+    if not len(asked):
+        raise errors.DataError(f'task {asked.name!r} got no rows to be scored on; its evaluation split is empty')
+    if not asked.metrics:
+        raise errors.DataError(f'task {asked.name!r} has no metric; name one in its `metrics`')
+    for row, meta in zip(asked.rows, asked.metas):
+        if not meta['references'] or isinstance(meta['references'], str):
+            raise errors.DataError(
+                f'task {asked.name!r}: row {row} has the references {meta["references"]!r}; give a list of answers'
+            )
+
+
+def _check_ranked(name: str, asked: Suite) -> None:
+    if asked.mode != 'rank':
+        raise errors.DataError(f"metric {name!r} of task {asked.name!r} needs likelihoods; set its mode to 'rank'")
+
+
 def _values(name: str, asked: Suite, *, answers: Answers, valid: np.ndarray) -> np.ndarray | None:
     """A metric of every prompt; None if it is none of single prompts. What could not be answered is wrong."""
     if name in likelihood.METRICS:
-        if asked.mode != 'rank':
-            raise errors.DataError(f"metric {name!r} of task {asked.name!r} needs likelihoods; set its mode to 'rank'")
+        _check_ranked(name, asked)
         metric = likelihood.METRICS[name]
         pairs = zip(asked.metas, answers.sums, valid, strict=True)
         return np.array([metric(m['references'], m['options'], sums=sums) if ok else 0.0 for m, sums, ok in pairs])

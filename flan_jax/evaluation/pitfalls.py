@@ -10,6 +10,11 @@ from flan_jax.evaluation.scoreboard import GROUPS, percent, points
 from flan_jax.evaluation.svg import Line, is_number
 
 _WORST_SHOWN = 12  # confusion tables that are open to begin with
+DOUBTS = {  # flags of an answer that should not have happened, and what they mean
+    'not_a_number': 'a log-likelihood is NaN; counted as wrong',
+    'empty_option': 'an option has no text',
+    'too_long': "longer than a training row or the model's published context",
+}
 
 
 def all_parts(
@@ -310,14 +315,8 @@ def _contamination(plan: Mapping[str, Any]) -> Markup:
 
 
 def _doubtful(scores: Mapping[str, Any]) -> Markup:
-    kinds = {
-        'unfinished': 'generation reached evaluation.max_new_tokens',
-        'not_a_number': 'a log-likelihood is NaN; counted as wrong',
-        'empty_option': 'an option has no text',
-        'too_long': 'prompt and option are longer than a training row',
-    }
     items = []
-    for kind, meaning in kinds.items():
+    for kind, meaning in ({'unfinished': 'generation reached evaluation.max_new_tokens'} | DOUBTS).items():
         tasks = {name: n for name, task in scores['tasks'].items() if (n := (task.get('flags') or {}).get(kind))}
         items += _items(f'{kind.replace("_", " ")} ({meaning})', (f'{name} {n}' for name, n in tasks.items()))
     dropped = {name: task['dropped'] for name, task in scores['tasks'].items() if task.get('dropped')}

@@ -83,11 +83,12 @@ def _group(tasks: Mapping[str, Mapping[str, Any]], group: str) -> dict[str, Any]
 
 
 def _average(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean over tasks, and the interval of the mean score from the tasks' own resamples."""
+    """Mean over tasks, and the interval of the mean score from the tasks' own resamples, if all have one."""
+    known = all(part['interval'] is not None for part in parts)
     values = {key: [part[key] for part in parts if part.get(key) is not None] for key in _AVERAGED}
     return {
-        **{key: _mean(known) for key, known in values.items() if known},
-        'interval': resampling.interval(np.mean([part['draws'] for part in parts], axis=0)),
+        **{key: _mean(of_tasks) for key, of_tasks in values.items() if of_tasks},
+        'interval': resampling.interval(np.mean([part['draws'] for part in parts], axis=0)) if known else None,
         'tasks': len(parts),
         'examples': sum(part['examples'] for part in parts),
     }
@@ -145,7 +146,8 @@ def _part(found: Outcomes, places: Mapping[str, np.ndarray], *, chance: float, s
         'exact_match': float(found.exact[index].mean()),
         'score': score,
         'normalised': (score - chance) / (1 - chance) if chance < 1 else None,
-        'interval': resampling.interval(draws),
+        # One row drawn again and again is always itself, which says nothing about others.
+        'interval': resampling.interval(draws) if len(np.unique(asked.rows[index])) > 1 else None,
         'best_template': names[order[-1]],
         'worst_template': names[order[0]],
         'best_by_validation': _validated(found, places, seed=own_seed),
@@ -189,7 +191,7 @@ def _examples(found: Outcomes, *, count: int, show: Callable[[Sequence[int]], st
             one['kind'] = 'best'
         if found.answers.flags[i]:
             one['flag'] = found.answers.flags[i]
-        if len(found.answers.compared[i]):
+        if not np.isnan(found.answers.compared[i]).all():  # none of a generated answer
             one['options'] = _options(found, i)
         out.append(one)
     return out

@@ -104,7 +104,18 @@ def score_table(scores: Mapping[str, Any]) -> str:
         count = f'{part.get("tasks", "?")} tasks' + (f', {interval}' if interval else '') if part else 'none'
         baselines = [percent(part.get('constant_baseline')), percent(part.get('copy_baseline'))]
         lines.append(line(_cut(f'{title} ({count})', left), values + baselines))
-    return '\n'.join(lines) + '\n'
+    return '\n'.join(lines + _doubts(scores)) + '\n'
+
+
+def _doubts(scores: Mapping[str, Any]) -> list[str]:
+    """A line on each kind of doubtful answer."""
+    out = []
+    for kind, meaning in pitfalls.DOUBTS.items():
+        found = [task['flags'][kind] for task in (scores.get('tasks') or {}).values() if kind in task.get('flags', {})]
+        if found:
+            tasks = f'{len(found)} task{"s" * (len(found) != 1)}'
+            out.append(f'{kind.replace("_", " ")}: {sum(found):,} answers of {tasks}; {meaning}')
+    return out
 
 
 def _cut(text: str, width: int) -> str:
@@ -153,6 +164,7 @@ def _head(run: _Run) -> Markup:
     step = run.train[-1]['step'] if run.train else run.scores.get('step')
     devices = environment.get('devices')
     shown = {
+        'checkpoint': run.scores.get('checkpoint'),
         'steps': None if step is None else f'{step:,}' + (f' of {plan["steps"]:,}' if 'steps' in plan else ''),
         'seed': run.settings.get('seed'),
         'device': environment.get('device') and f'{devices} × {environment["device"]}',

@@ -67,7 +67,8 @@ def picks(rows: np.ndarray, *, seed: Seed) -> list[np.ndarray]:
 
 def interval(draws: np.ndarray) -> list[float]:
     """95 %, by percentiles (Efron & Tibshirani 1993)."""
-    return [round(float(q), 4) for q in np.quantile(draws, [0.025, 0.975])]
+    # More digits than are shown: what is rounded twice may leave the score it belongs to outside.
+    return [round(float(q), 6) for q in np.quantile(draws, [0.025, 0.975])]
 
 
 def halves(rows: np.ndarray, *, seed: Seed) -> np.ndarray:

@@ -86,9 +86,9 @@ def groups(scores: Mapping[str, Any]) -> Markup:
     step, settings = scores.get('step'), scores.get('settings') or {}
     note = (
         f'Every task by its own metric, in per cent, mean over tasks{"" if step is None else f", at step {step:,}"}'
-        f'{_shots(settings)}. Intervals: 95 %, from resampled rows. The dashed tick is chance: what knowing nothing '
-        'scores. Normalised: 0 at chance, 100 at perfect. By validation: the template that is best on half of the '
-        'rows, scored on the other half.'
+        f'{_shots(settings)}. Intervals: 95 %, from resampled rows; of one row there is none. The dashed tick is '
+        'chance: what knowing nothing scores. Normalised: 0 at chance, 100 at perfect. By validation: the template '
+        'that is best on half of the rows, scored on the other half.'
     )
     return tag('div', tag('p', note, class_='soft'), tag('div', cards, class_='cards'), _by_shots(scores))
 
@@ -248,7 +248,8 @@ def _task_row(name: str, task: Mapping[str, Any]) -> list[Cell]:
 
 def _doubts(task: Mapping[str, Any]) -> list[Markup]:
     """Notes under a task's name: answers that are doubtful, prompts that were cut, rows that were dropped."""
-    notes = {'prompts cut': task.get('trimmed') or 0, 'rows dropped': sum((task.get('dropped') or {}).values())}
+    cut, dropped = task.get('trimmed') or 0, sum((task.get('dropped') or {}).values())
+    notes = {f'prompt{"s" * (cut != 1)} cut': cut, f'row{"s" * (dropped != 1)} dropped': dropped}
     notes |= {kind.replace('_', ' '): n for kind, n in (task.get('flags') or {}).items() if kind != 'unfinished'}
     return [tag('span', f'{number} {what}', class_='bad small') for what, number in notes.items() if number]
 

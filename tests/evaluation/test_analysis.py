@@ -160,6 +160,31 @@ def test_what_cannot_be_scored_is_an_error(changes, message):
         outcomes.of(suite(answers=['x'], **changes), said(['x']))
 
 
+@pytest.mark.parametrize(
+    'metric, reference, error, message',
+    [
+        ('number_match', 'none', errors.DataError, r"task 't': number_match: no number in one of the references"),
+        ('letter_match', '?', errors.DataError, "task 't': letter_match: no letter A to J"),
+        ('spearman', 'two', errors.DataError, "task 't': spearman: the reference 'two' is no number"),
+        ('human_eval_passes', '{}', errors.DataError, "task 't': human_eval_passes: the reference '{}' is no"),
+        ('ifeval_strict', '{}', errors.DataError, "task 't': ifeval"),
+        ('mc2', 'x', errors.DataError, "metric 'mc2' of task 't' needs likelihoods"),
+        ('accurracy', 'x', errors.ConfigError, "no metric is named 'accurracy'; did you mean accuracy"),
+    ],
+)
+def test_references_a_metric_cannot_read_are_an_error_before_anything_is_asked(metric, reference, error, message):
+    outcomes.check(suite(answers=['1'], metrics=('exact_match', 'number_match', 'bleu')))
+    with pytest.raises(error, match=message):
+        outcomes.check(suite(answers=['1', reference][::-1], metrics=('exact_match', metric)))
+
+
+def test_a_metric_that_runs_programs_is_tried_on_one_row_before_anything_is_asked(monkeypatch):
+    calls = []
+    monkeypatch.setitem(outcomes.metrics.METRICS, 'code_passes', lambda r, p: calls.append((r, p)) or {})
+    outcomes.check(suite(answers=['x', 'y'], metrics=('code_passes',)))
+    assert calls == [([['x']], [''])]
+
+
 def test_a_metric_without_rows_is_an_error():
     with pytest.raises(errors.DataError, match="task 't' got no rows to be scored on"):
         outcomes.of(suite(answers=[]), said([]))

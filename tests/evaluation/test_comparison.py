@@ -44,6 +44,25 @@ def test_answers_take_little_room(tmp_path):
     assert (tmp_path / predictions.FILE).stat().st_size < 20 * 10_000
 
 
+def test_answers_to_other_rows_are_no_comparison(tmp_path):
+    right = [ranked('r', answers=answers, options=['yes', 'no']) for answers in (['no', 'yes'], ['no', 'no'])]
+    folders = [run(tmp_path / f'r{i}', [one], [chosen(one, [[-1, -2]] * 2)]) for i, one in enumerate(right)]
+    with pytest.raises(errors.DataError, match="task 'r': row 1 has another right answer in each; the rows have chan"):
+        comparison.compare(*folders)
+    texts = [suite(answers=[text, 'c'], metrics=('bleu',)) for text in ('a b', 'a c')]
+    folders = [run(tmp_path / f't{i}', [one], [['a', 'b']]) for i, one in enumerate(texts)]
+    with pytest.raises(errors.DataError, match="task 't': row 0 has another right answer in each"):
+        comparison.compare(*folders)
+    twice = suite(answers=['a', 'b'], rows=[7, 7])
+    folders[0] = run(tmp_path / 'twice', [twice], [['a', 'b']])
+    with pytest.raises(errors.DataError, match="task 't': row 7, template 'a', is answered twice"):
+        comparison.compare(folders[0], folders[0])
+    # Another way of asking is told, and is no other row.
+    free = suite('r', answers=['no', 'no'], metrics=('bleu',))
+    folders = [tmp_path / 'r0', run(tmp_path / 'free', [free], [['no', 'x']])]
+    assert comparison.compare(*folders).rows[0].metric == 'exact_match'
+
+
 def test_runs_that_were_asked_in_different_ways_say_so(tmp_path):
     asked = suite(answers=['x'] * 4)
     folders = [run(tmp_path / name, [asked], [['x'] * 4]) for name in 'ab']

@@ -138,6 +138,49 @@ def test_an_option_that_is_longer_than_the_context_is_flagged(context, flag):
     assert found.flags == [flag]
 
 
+def writer(answers, *, nan=(), **more) -> Judge:
+    """A judge whose model writes these ids, and has no log-likelihood where prompts begin with one of `nan`."""
+    return Judge(
+        lambda params, prompts, *, new, progress: answers,
+        lambda params, requests, *, progress: [
+            np.full(len(r.options), np.nan if r.prompt[0] in nan else -1.0) for r in requests
+        ],
+        Words('a b c'), EvaluationConfig(max_new_tokens=3), **more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    'context, flags',
+    [((4,), ['', '']), ((3,), ['too_long', '']), ((2, 3), ['', '']), ((2, 2), ['too_long', '']),
+     ((1, 3), ['too_long', 'too_long'])],
+)  # fmt: skip
+def test_a_generated_prompt_that_is_longer_than_the_context_with_its_answer_is_flagged(context, flags):
+    asked = suite(answers=['x', 'y'], prompts=[np.array([2, 3])] * 2)
+    (found,) = writer([[2, 3, EOS], [EOS]], context=context).ask(None, [asked])  # the last token is never read
+    assert found.flags == flags and found.texts == ['a b', '']
+
+
+def test_generated_answers_of_logits_that_are_nan_are_flagged_and_say_nothing():
+    asked = suite(answers=['x'] * 4, prompts=[np.array([i]) for i in (7, 8, 7, 7)])
+    answers = [[0, 0, 0], [0, 2, EOS], [2, 0, EOS], [2, EOS]]
+    (found,) = writer(answers, nan=(7,)).ask(None, [asked])
+    assert found.flags == ['not_a_number', '', 'not_a_number', '']
+    assert found.texts == ['', 'a', '', 'a']
+    # Where 0 ends answers, only empty ones are read again.
+    (found,) = writer([[0], [0], [2, 0], [2, 3]], nan=(7,), ends=(0,)).ask(None, [asked])
+    assert found.flags == ['not_a_number', '', '', 'unfinished']
+
+
+def test_what_goes_beyond_a_table_of_positions_is_an_error_before_anything_is_asked():
+    generated = suite('g', answers=['x'], prompts=[np.array([2, 3])], rows=np.array([5]))
+    one = ranked('r', answers=['a'], options=['a', 'b'], prompts=[np.array([2, 3])])
+    assert writer([[EOS]], table=5).ask(None, [generated])[0].flags == ['']
+    with pytest.raises(errors.DataError, match="task 'g': the prompt of row 5, 2 tokens, with an answer of 3 goes bey"):
+        writer([], table=4).ask(None, [generated])
+    with pytest.raises(errors.DataError, match="task 'r'.* 2 positions of the model; lower data.max_inputs by 1, or"):
+        writer([], table=2).ask(None, [one])
+
+
 @pytest.mark.parametrize('ids', [[], [[2, EOS]]])
 def test_a_ranked_prompt_without_its_options_is_an_error_that_names_task_and_row(ids):
     asked = ranked('quiz', answers=['a'], options=['a', 'b'], rows=np.array([7]))

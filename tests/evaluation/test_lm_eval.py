@@ -103,6 +103,27 @@ def test_a_continuation_that_cannot_be_scored_is_an_error():
         model(context=5).loglikelihood(asked(('a', 'bcdefg')))
 
 
+class NoNumbers(Scores):
+    """No log-likelihood after a context that ends with 'n'."""
+
+    def scored(self, params, requests):
+        found = super().scored(params, requests)
+        return [
+            dataclasses.replace(one, sums=one.sums * (np.nan if r.prompt[-1] == ord('n') else 1))
+            for r, one in zip(requests, found, strict=True)
+        ]
+
+
+def test_a_log_likelihood_that_is_nan_is_an_error_that_names_the_request():
+    ours = dataclasses.replace(model('\0\0'), scorer=NoNumbers(), vocabulary=Letters())
+    with pytest.raises(errors.DataError, match='request 1: the log-likelihood is NaN; the weights hold NaN, or'):
+        ours.loglikelihood(asked(('a', 'b'), ('n', 'b')))
+    with pytest.raises(errors.DataError, match='request 0: the log-likelihood is NaN'):
+        dataclasses.replace(ours, limits=Limits(2)).loglikelihood_rolling(asked(('anab',), ('a',)))
+    with pytest.raises(errors.DataError, match='request 1: the log-likelihood is NaN'):
+        ours.generate_until(asked(('a', {}), ('n', {})))
+
+
 @pytest.mark.parametrize('length', [1, 4, 5, 9, 12])
 def test_windows_predict_every_token_once_and_are_never_too_long(length):
     ids = list(range(1, length + 1))

@@ -146,6 +146,13 @@ def test_squad_f1_is_never_below_squad_exact_match():
         ('7', '7 apples for 3 children', 0.0),
         ('12345678901234567890123456789012345', '12345678901234567890123456789012344', 0.0),
         ('7', '７', 1.0),  # full-width digit
+        ('1000', '1\u202f000 km', 1.0),  # as French and ISO have it
+        ('1234567.5', '1\u00a0234\u00a0567.5', 1.0),
+        ('150000', '1.5e5', 1.0),
+        ('5', '1e5', 0.0),
+        ('0.002', '2E-3', 1.0),
+        ('3', '2em 3', 1.0),
+        ('-7', '\\boxed{-7}', 1.0),
     ],
 )
 def test_number_match_reads_the_last_number(reference, prediction, value):

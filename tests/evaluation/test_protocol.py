@@ -95,6 +95,15 @@ def test_the_interval_holds_the_mean_and_narrows_with_the_square_root_of_the_row
     assert interval(100) == interval(100) != interval(100, seed=1)
 
 
+def test_one_row_has_no_interval_and_neither_has_a_mean_over_tasks_of_which_one_has_none():
+    one = suite('one', answers=['x', 'x'], templates=('a', 'b'), rows=[0, 0])
+    two = suite('two', answers=['x', 'x'], cluster='d')
+    got = scores([one, two], [['x', 'n'], ['x', 'n']])
+    assert got['tasks']['one']['held_in']['interval'] is None
+    assert got['tasks']['two']['held_in']['interval'] == got['clusters']['d']['interval'] == [0.0, 1.0]
+    assert got['held_in']['interval'] is None and got['clusters']['c']['interval'] is None
+
+
 def test_templates_of_one_row_are_resampled_together_so_that_they_do_not_narrow_the_interval():
     right = np.random.default_rng(0).random(50) < 0.5
     once = suite(answers=['x'] * 50)
@@ -152,8 +161,8 @@ def test_metrics_over_whole_sets_have_scores_intervals_and_validated_templates(m
     replies = given.split() if metric == 'pearson' else [given] * 4
     asked = suite(answers=texts * 2, templates=tuple('aaaabbbb'), rows=[0, 1, 2, 3] * 2, metrics=(metric,))
     part = scores([asked], [replies * 2])['tasks']['t']['held_in']
-    low, high = part['interval']  # rounded to four digits
-    assert 0.5 < part['score'] < 1 and low - 1e-4 <= part['score'] <= high + 1e-4
+    low, high = part['interval']  # rounded to six digits
+    assert 0.5 < part['score'] < 1 and low - 1e-6 <= part['score'] <= high + 1e-6
     assert part['spread'] == 0 and part['best_by_validation'] is not None
 
 

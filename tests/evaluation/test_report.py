@@ -321,8 +321,10 @@ def test_score_table_lines_up_by_cluster_and_ends_with_the_averages():
     assert snli.split()[2:] == ['–', '–', '50.0', '12.3', '4.5']
     ends = [line.rindex('12.3') for line in lines if '12.3' in line]
     assert len(set(ends)) == 1
-    assert [line.split(' (')[0] for line in lines[-3:]] == ['Held-in', 'Held-out templates', 'Held-out clusters']
-    assert lines[-3].split()[-5:] == ['80.0', '–', '–', '11.1', '2.2']
+    assert [line.split(' (')[0] for line in lines[-4:-1]] == ['Held-in', 'Held-out templates', 'Held-out clusters']
+    assert lines[-4].split()[-5:] == ['80.0', '–', '–', '11.1', '2.2']
+    # Answers that did not end are common, and in the report alone.
+    assert lines[-1] == "too long: 6 answers of 3 tasks; longer than a training row or the model's published context"
     assert 'score, %' in lines[0]
 
 
