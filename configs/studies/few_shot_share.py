@@ -1,4 +1,4 @@
-"""Figure 3 of the Flan Collection: zero-shot and few-shot prompts in training, from the one alone to the other.
+"""The Flan Collection's mixed prompts: zero-shot and few-shot prompts in training, from the one alone to the other.
 
     python -m flan_jax.ablate --config=configs/studies/few_shot_share.py
 
@@ -7,8 +7,9 @@ On rows at hand, natural language inference held out as by default:
     python -m flan_jax.ablate --config=configs/studies/few_shot_share.py --config.base.data.local_root=DIR \
         --config.base.data.local_only=true
 
-Longpre et al. 2023, arXiv:2301.13688, figure 3, T5-XL: any share between 10 and 90 % is near the best, asked with and
-without exemplars. Table 1, zero-shot / few-shot, with and without few-shot templates: held-in 73.8/74.8 and 72.5/62.2,
+Longpre et al. 2023, arXiv:2301.13688, the ablation of few-shot prompts, T5-XL: any share between 10 and 90 % is near
+the best, asked with and without exemplars. Their ablation of methods, zero-shot / few-shot, with and without few-shot
+templates (by a transcription): held-in 73.8/74.8 and 72.5/62.2,
 MMLU 50.3/52.4 and 47.3/38.7, BBH 26.2/39.3 and 27.6/30.8.
 
 Each share is trained once for either way of asking. For one GPU of 24 GB or one TPU v5e chip. No result was measured.
@@ -32,7 +33,7 @@ def get_config():
             knob='format.few_shot_share',
             values=(0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0),
             published=(
-                'Longpre et al. 2023, figure 3, T5-XL: any share between 10 and 90 % is near the best. Table 1, '
+                'Longpre et al. 2023, few-shot prompts, T5-XL: any share between 10 and 90 % is near the best; '
                 'zero-shot / few-shot, with and without: held-in 73.8/74.8, 72.5/62.2; MMLU 50.3/52.4, 47.3/38.7.'
             ),
         ),

@@ -1,4 +1,4 @@
-"""Figure 6 of FLAN 2021: one to seven clusters of tasks are trained on, three others are always asked.
+"""FLAN 2021's number of clusters: one to seven are trained on, three others are always asked.
 
     python -m flan_jax.ablate --config=configs/studies/flan2021_clusters.py
 
@@ -8,9 +8,10 @@ On rows at hand, which reach for three of the clusters:
         --config.base.data.local_only=true --config.axes[0].values="(1, 2, 3)" \
         --config.axes[0].order="('reading_comprehension', 'sentiment', 'struct_to_text')"
 
-Wei et al. 2021, arXiv:2109.01652, figure 6, mean over natural language inference, closed-book QA and commonsense, for 1
-to 7 clusters, LaMDA-PT 137B: 49.9, 55.0, 59.3, 59.2, 60.8, 61.9, 63.5. Figure 7: models of 8B and less got worse on
-held-out tasks, so that a small model may well show the opposite.
+Wei et al. 2021, arXiv:2109.01652, the ablation of the number of clusters, mean over natural language inference,
+closed-book QA and commonsense, for 1 to 7 clusters, LaMDA-PT 137B: 49.9, 55.0, 59.3, 59.2, 60.8, 61.9, 63.5 (by a
+transcription). In their ablation of scale, models of 8B and less got worse on held-out tasks, so that a small model may
+well show the opposite.
 
 Held out is more than in the paper: tasks that share texts with held-out ones (SQuAD with QNLI, WSC273 with WNLI, ...)
 go with them. AG News is no summarization here and left out. For one GPU of 24 GB or one TPU v5e chip. No result was
@@ -43,7 +44,7 @@ def get_config():
             kind='cluster_count',
             values=(1, 2, 3, 4, 5, 6, 7),
             order=ORDER,
-            published='Wei et al. 2021, figure 6, 1 to 7 clusters, 137B: 49.9, 55.0, 59.3, 59.2, 60.8, 61.9, 63.5.',
+            published='Wei et al. 2021, 1 to 7 clusters, 137B: 49.9, 55.0, 59.3, 59.2, 60.8, 61.9, 63.5.',
         ),
     )
     return s

@@ -1,4 +1,4 @@
-"""Figure 8 of FLAN 2021: trained with instructions, with the data set's name alone, or with neither.
+"""FLAN 2021's role of instructions: trained with instructions, with the data set's name alone, or with neither.
 
     python -m flan_jax.ablate --config=configs/studies/flan2021_instructions.py
 
@@ -7,11 +7,12 @@ On rows at hand:
     python -m flan_jax.ablate --config=configs/studies/flan2021_instructions.py --config.base.data.local_root=DIR \
         --config.base.data.local_only=true
 
-Wei et al. 2021, arXiv:2109.01652, figure 8, mean over four held-out clusters, 137B: trained without a template and
-asked with instructions 37.3; with the name, asked with instructions 46.6, asked with the name 47.0; with instructions
-55.2.
+Wei et al. 2021, arXiv:2109.01652, the ablation of instructions, mean over held-out clusters, 137B: trained without a
+template and asked with instructions 37.3; with the name, asked with instructions 46.6, asked with the name 47.0; with
+instructions 55.2.
 
-The clusters of figure 6 are held out here. For one GPU of 24 GB or one TPU v5e chip. No result was measured.
+The clusters that `flan2021_clusters` holds out are held out here. For one GPU of 24 GB or one TPU v5e chip. No result
+was measured.
 """
 
 from configs.studies import flan2021_clusters
@@ -35,7 +36,7 @@ def get_config():
                 choice('natural', {'format.instructions': 'natural'}),
             ),
             published=(
-                'Wei et al. 2021, figure 8, 137B: no template 37.3; name 46.6; name, asked by name 47.0; '
+                'Wei et al. 2021, role of instructions, 137B: no template 37.3; name 46.6; name, asked by name 47.0; '
                 'instructions 55.2.'
             ),
         ),

@@ -1,4 +1,4 @@
-"""Table 2 of the Flan Collection: what its parts are worth, each left out or weighed otherwise.
+"""What the parts of the Flan Collection are worth, each left out or weighed otherwise.
 
     python -m flan_jax.ablate --config=configs/studies/flan2022_mixture_balance.py
 
@@ -11,9 +11,9 @@ Parts: FLAN 2021, T0 without it (`p3_*`), Natural Instructions (`niv2_*`), chain
 Natural Instructions need `data.task_modules` and `data.task_files` (docs/data.md); a part without tasks shares its
 weight among the others, and the variant without it is the base once more.
 
-Longpre et al. 2023, arXiv:2301.13688, table 2: parts left out of an equally weighted mixture. Table 1, T5-XL,
-zero-shot / few-shot, with and without balancing: held-in 73.8/74.8 and 71.2/73.1, CoT 35.8/34.1 and 32.3/30.5, MMLU
-50.3/52.4 and 45.4/45.8, BBH 26.2/39.3 and 15.1/24.3.
+Longpre et al. 2023, arXiv:2301.13688, the ablation of mixture weights: parts left out of an equally weighted mixture.
+Their ablation of methods, T5-XL, zero-shot / few-shot, with and without balancing (by a transcription): held-in
+73.8/74.8 and 71.2/73.1, CoT 35.8/34.1 and 32.3/30.5, MMLU 50.3/52.4 and 45.4/45.8, BBH 26.2/39.3 and 15.1/24.3.
 
 For one GPU of 24 GB or one TPU v5e chip. No result was measured.
 """
@@ -53,7 +53,7 @@ def get_config():
                 *(choice(f'without {part}', {'mixture.train_only': without(part)}) for part in PARTS),
             ),
             published=(
-                'Longpre et al. 2023, table 1, T5-XL, zero-shot / few-shot, balanced and not: held-in 73.8/74.8, '
+                'Longpre et al. 2023, balancing, T5-XL, zero-shot / few-shot, with and without: held-in 73.8/74.8, '
                 '71.2/73.1; CoT 35.8/34.1, 32.3/30.5; MMLU 50.3/52.4, 45.4/45.8; BBH 26.2/39.3, 15.1/24.3.'
             ),
         ),

@@ -1,4 +1,4 @@
-"""Figure 4 of the Flan Collection: from one task to all of them.
+"""The Flan Collection's number of tasks: from one task to all of them.
 
     python -m flan_jax.ablate --config=configs/studies/flan2022_task_count.py
 
@@ -10,10 +10,11 @@ On rows at hand, of which there are at least 32 tasks, natural language inferenc
 
 With Natural Instructions, `--config.base.data.task_files="('natural-instructions',)"`, values go beyond 1,000.
 
-Longpre et al. 2023, arXiv:2301.13688, figure 4, T5: held-in tasks peak near 200 tasks, held-out ones grow with the
-logarithm of the number up to 1,836. Chung et al. 2022, arXiv:2210.11416, table 3, PaLM, mean over held-out suites for
-0, 9, 89, 282 and 1,836 tasks: 8B 6.4, 8.3, 14.8, 20.5, 21.9; 62B 28.4, 29.0, 33.4, 37.9, 38.8; 540B 49.1, 52.6, 57.0,
-57.5, 58.5. MMLU and BBH, which are held out here, have no rows to train on.
+Longpre et al. 2023, arXiv:2301.13688, the scaling of the number of tasks, T5: held-in tasks peak near 200 tasks,
+held-out ones grow with the logarithm of the number up to 1,836. Chung et al. 2022, arXiv:2210.11416, the same for PaLM,
+normalised average over held-out suites for 0, 9, 89, 282 and 1,836 tasks: 8B 6.4, 8.3, 14.8, 20.5, 21.9; 62B 28.4,
+29.0, 33.4, 37.9, 38.8; 540B 49.1, 52.6, 57.0, 57.5, 58.5. MMLU and BBH, which are held out here, have no rows to train
+on.
 
 For one GPU of 24 GB or one TPU v5e chip. No result was measured.
 """
@@ -41,7 +42,7 @@ def get_config():
             spread='clusters',
             log=True,
             published=(
-                'Longpre et al. 2023, figure 4: held-in peaks near 200 tasks, held-out grows with the logarithm. '
+                'Longpre et al. 2023: held-in peaks near 200 tasks, held-out grows with the logarithm. '
                 'Chung et al. 2022, 0, 9, 89, 282, 1,836 tasks: 8B 6.4, 8.3, 14.8, 20.5, 21.9.'
             ),
         ),

@@ -8,9 +8,9 @@ On rows at hand:
         --config.base.data.local_only=true --config.base.mixture.members="('*',)" \
         --config.base.mixture.leave_out="('mini_*', 'suite_*', 'ifeval', 'dialogue', 'open_ended')"
 
-Wei et al. 2021, arXiv:2109.01652, figure 5: a model for each cluster that is asked, with all others trained, 137B;
-zero-shot FLAN beats zero-shot GPT-3 175B on 20 of 25 data sets. Clusters that are too near to the one held out go with
-it.
+Wei et al. 2021, arXiv:2109.01652, the main result: a model for each cluster that is asked, with all others trained,
+137B; zero-shot FLAN beats zero-shot GPT-3 175B on 20 of 25 data sets. Clusters that are too near to the one held out go
+with it.
 
 For one GPU of 24 GB or one TPU v5e chip. No result was measured.
 """
@@ -28,7 +28,7 @@ def get_config():
         axis(
             name='without',
             kind='leave_out',
-            published='Wei et al. 2021, figure 5, 137B: zero-shot FLAN beats zero-shot GPT-3 on 20 of 25 data sets.',
+            published='Wei et al. 2021, main result, 137B: zero-shot FLAN beats zero-shot GPT-3 on 20 of 25 data sets.',
         ),
     )
     s.seeds = (0, 1)

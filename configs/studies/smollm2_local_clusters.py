@@ -2,8 +2,9 @@
 
     python -m flan_jax.ablate --config=configs/studies/smollm2_local_clusters.py --config.base.data.local_root=DIR
 
-The question of Wei et al. 2021, figure 5, at a size that two CPU cores do: the tasks and the base of
-`smollm2_local_tasks.py`. DIR holds <task>/<split>.jsonl (docs/data.md). Measured: docs/results, a minute a variant.
+The question of Wei et al. 2021, a model for each cluster left out, at a size that two CPU cores do: the tasks and the
+base of `smollm2_local_tasks.py`. DIR holds <task>/<split>.jsonl (docs/data.md). Measured: docs/results, a minute a
+variant.
 """
 
 from configs.studies import smollm2_local_tasks

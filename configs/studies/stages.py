@@ -7,8 +7,8 @@ On rows at hand, natural language inference held out as by default:
     python -m flan_jax.ablate --config=configs/studies/stages.py --config.base.data.local_root=DIR \
         --config.base.data.local_only=true
 
-Chung et al. 2022, arXiv:2210.11416, figure 5: reasoning and other tasks tuned on together do as well as each alone on
-its own kind. No figure of theirs is on their order.
+Chung et al. 2022, arXiv:2210.11416, the ablation of chains of thought: reasoning and other tasks tuned on together do
+as well as each alone on its own kind. No figure of theirs is on their order.
 
 How long a stage lasts is in `STEPS`; all at once takes as many steps.
 
@@ -42,7 +42,7 @@ def get_config():
         axis(
             name='order',
             kind='stage_order',
-            published='Chung et al. 2022, figure 5: together, reasoning and other tasks do not harm each other.',
+            published='Chung et al. 2022: together, reasoning and other tasks do not harm each other.',
         ),
         axis(name='at_once', kind='choices', choices=(choice('together', {'stages': (together,)}),)),
     )

@@ -34,7 +34,7 @@ def of(results: Sequence[Result], study: Mapping[str, Any]) -> Findings:
     drawn = [
         curve
         for axis, target in itertools.product(axes, found.targets)
-        if axis.kind != 'weights' and (curve := _curve(found, axis, target=target, worth=study['worth']))
+        if (curve := _curve(found, axis, target=target, worth=study['worth']))
     ]
     changes = differences.corrected(_differences(found, axes))
     effects = tuple(_attributions(found, axes))
@@ -58,8 +58,10 @@ def _axis(axes: Sequence[Axis], name: str) -> Axis:
 
 
 def _curve(found: Answers, axis: Axis, *, target: str, worth: float) -> Curve | None:
-    base = found.runs(found.base, target)
-    return curves.of(axis, target, values=found.values(axis, target), base=base, worth=worth)
+    base, values = found.runs(found.base, target), found.values(axis, target)
+    if axis.kind == 'weights':
+        values = [value for value in values if value.label in NAMED]
+    return curves.of(axis, target, values=values, base=base, worth=worth)
 
 
 def _span(found: Answers, axis: Axis, *, curve: Curve) -> Difference | None:

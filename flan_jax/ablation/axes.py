@@ -16,7 +16,7 @@ What is drawn depends on the axis' name, the draw and the tasks' names alone.
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,10 @@ import numpy as np
 from flan_jax import errors
 from flan_jax.ablation.config import AxisConfig
 from flan_jax.ablation.table import Setting
-from flan_jax.config import Config, to_dict
+from flan_jax.config import Config, resolve, to_dict
+from flan_jax.data import mixture, request
 from flan_jax.data.formats import draw
+from flan_jax.mixture_config import MixtureConfig
 from flan_jax.models import presets
 
 MOST_ORDERS = 24  # of stages that are all tried
@@ -46,10 +48,26 @@ class Facts:
     Attributes:
       clusters: trained task -> its cluster.
       sizes: trained task -> source rows.
+      asked: members of the mixture none of whose tasks is trained on.
     """
 
     clusters: Mapping[str, str]
     sizes: Mapping[str, int]
+    asked: frozenset[str] = frozenset()
+
+
+def only_asked(base: Config, trained: Collection[str]) -> frozenset[str]:
+    """Members of a run's mixture that only bring tasks to be scored, as held-out clusters and evaluation suites do."""
+    known, out = request.known(base.data), []
+    for member in base.mixture.members:
+        try:
+            alone = mixture.resolve(MixtureConfig(members=(member,)), known.tasks, mixtures=known.mixtures)
+        except errors.ConfigError:  # 'x?' that is unknown
+            out.append(member)
+            continue
+        if not set(mixture.task_names(alone)) & set(trained):
+            out.append(member)
+    return frozenset(out)
 
 
 def points(axis: AxisConfig, base: Config, *, facts: Facts) -> list[Point]:
@@ -78,7 +96,7 @@ def points(axis: AxisConfig, base: Config, *, facts: Facts) -> list[Point]:
         case 'total_examples':
             return [_total(axis, n, sizes=facts.sizes) for n in axis.values]
         case 'weights':
-            return _weighted(axis, base)
+            return _weighted(axis, base, asked=facts.asked)
         case 'stage_order':
             return _orders(axis, base)
 
@@ -109,6 +127,22 @@ def changed_to(knob: str, value: Any) -> dict[str, Any]:
     if knob == 'model' and isinstance(value, str):
         return {'model': to_dict(presets.preset(value))}
     return {knob: value}
+
+
+def changed(base: Config, changes: Mapping[str, Any]) -> Config:
+    """A config with some knobs set, `{'mixture.cap': 100}`.
+
+    Raises:
+      ConfigError: a knob is unknown, its value has the wrong type, or the whole makes no sense.
+    """
+    values = to_dict(base)
+    for knob, value in sorted(changes.items(), key=lambda change: change[0].count('.')):  # `model` before `model.width`
+        *way, last = knob.split('.')
+        inner = values
+        for part in way:
+            inner = inner[part]
+        inner[last] = value
+    return resolve(values)
 
 
 def _order(names: Sequence[str], axis: AxisConfig, *, draw_: int, what: str) -> list[str]:
@@ -206,20 +240,25 @@ def level(sizes: Sequence[int], total: int) -> int:
     return low
 
 
-def _weighted(axis: AxisConfig, base: Config) -> list[Point]:
+def _weighted(axis: AxisConfig, base: Config, *, asked: Collection[str]) -> list[Point]:
+    """Members that are only asked keep a weight of 1, which says nothing: rates are shared among the trained ones."""
     members = base.mixture.members
-    if len(members) < 2:
+    trained = [i for i, name in enumerate(members) if name not in asked]
+    if len(trained) < 2:
         raise errors.ConfigError(
-            f'axis {axis.name!r} weighs the members of the mixture, but base.mixture.members={members} is one; '
-            'name clusters or mixtures apart'
+            f'axis {axis.name!r} weighs the members of the mixture, but of base.mixture.members={tuple(members)} '
+            f'{len(trained)} {"is" if len(trained) == 1 else "are"} trained on; name clusters or mixtures apart'
         )
     plain = {'mixture.weights': (), 'mixture.rule': 'proportional'}
     out = [
         Point(Setting(axis.name, None, 'proportional'), plain),
         Point(Setting(axis.name, None, 'equal'), weighted((1.0,) * len(members))),
     ]
-    for i, weights in enumerate(mixtures(axis, len(members), base=base.mixture.weights)):
-        out.append(Point(Setting(axis.name, None, f'mix{i}'), weighted(weights)))
+    own = [base.mixture.weights[i] for i in trained] if base.mixture.weights else ()
+    for i, weights in enumerate(mixtures(axis, len(trained), base=own)):
+        every = np.ones(len(members))
+        every[trained] = weights
+        out.append(Point(Setting(axis.name, None, f'mix{i}'), weighted(every)))
     return out
 
 

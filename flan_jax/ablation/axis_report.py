@@ -63,7 +63,7 @@ def content(
       plots: its figures.
       published: what the paper found.
     """
-    empty = missing('No figure: fewer than two values of this axis have scores.') if plots is None else plots
+    empty = missing('No figure: there are fewer than two values of this axis to draw.') if plots is None else plots
     paper = tag('p', tag('strong', 'Published: '), published, class_='published') if published else None
     rows = _rows(curves, differences)
     body = table(_columns(), rows) if rows else None

@@ -30,7 +30,7 @@ def told(found: Study, *, kind: Kind, arguments: Sequence[str], names: Sequence[
       names: of the variants that are left.
     """
     verb = ' '.join([VERB, *map(shlex.quote, arguments)])
-    report = f'{verb} --report'
+    report = last(found, verb)
     if not names:
         return f'# every variant is finished\n{report}'
     match kind:
@@ -40,6 +40,11 @@ def told(found: Study, *, kind: Kind, arguments: Sequence[str], names: Sequence[
             return _slurm(found, verb, names=names)
         case 'xpk':
             return _xpk(found, verb, names=names)
+
+
+def last(found: Study, verb: str) -> str:
+    """The command for when all others have ended: the report, and before it what the scores of mixtures propose."""
+    return verb if any(axis.propose for axis in found.config.axes) else f'{verb} --report'
 
 
 def only(names: Sequence[str]) -> str:
@@ -59,7 +64,7 @@ def _slurm(found: Study, verb: str, *, names: Sequence[str]) -> str:
         '#!/bin/bash',
         '# Save as study.sbatch and fill in what your cluster wants: time, GPUs, partition, account, environment.',
         '#   job=$(sbatch --parsable study.sbatch)',
-        f'#   sbatch --dependency=afterany:$job --wrap={shlex.quote(f"{verb} --report")}',
+        f'#   sbatch --dependency=afterany:$job --wrap={shlex.quote(last(found, verb))}',
         '# Submitted again it goes on: finished variants are skipped, others begin at their last checkpoint.',
         f'#SBATCH --job-name={_slug(config.name)}',
         f'#SBATCH --array=0-{len(groups) - 1}  # %8 behind it: at most eight at once',
@@ -99,7 +104,7 @@ def _xpk(found: Study, verb: str, *, names: Sequence[str]) -> str:
             f'--docker-image="$IMAGE" --tpu-type="$TYPE" --num-slices=1 --max-restarts=10 '
             f'--command={shlex.quote(command)}'
         )
-    return '\n'.join([*lines, '# When all have ended, on a machine that mounts the volume:', f'{verb} --report'])
+    return '\n'.join([*lines, '# When all have ended, on a machine that mounts the volume:', last(found, verb)])
 
 
 def workload(study: str, place: int) -> str:

@@ -5,6 +5,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -112,8 +113,14 @@ def check(study: StudyConfig) -> None:
         _check_axis(one, study.base)
     if len(set(study.seeds)) < len(study.seeds):
         raise errors.ConfigError(f'seeds={study.seeds} names one twice')
-    if study.budget is not None and not study.budget > 0:
-        raise errors.ConfigError(f'budget={study.budget} must be above 0; None: what the base spends')
+    least = 1.0 if study.equalise == 'steps' else 0.0
+    if study.budget is not None and not max(least, 1e-12) <= study.budget < math.inf:
+        what = f'at least {least:g}' if least else 'above 0'
+        raise errors.ConfigError(f'budget={study.budget} must be {what} and finite; None: what the base spends')
+    if not 0 < study.worth < math.inf:
+        raise errors.ConfigError(f'worth={study.worth} must be above 0: score that doubling a number must add to pay')
+    if study.combine == 'pairs' and len(study.axes) < 2:
+        raise errors.ConfigError(f"combine='pairs' pairs axes, and there is {len(study.axes)}; set combine to 'list'")
     if study.base.stages and (study.equalise != 'steps' or study.budget is not None):
         raise errors.ConfigError(
             f'equalise={study.equalise!r} with budget={study.budget}: the stages of the base say how long each lasts, '
@@ -128,6 +135,8 @@ def check(study: StudyConfig) -> None:
             raise errors.ConfigError(
                 f'an axis sets {knob}, and equalise={study.equalise!r} holds it equal; equalise something else'
             )
+        if knob == 'evaluation.at_end':
+            raise errors.ConfigError('an axis sets evaluation.at_end; a variant without it has no scores to compare')
         if knob in ('seed', 'name', 'run_root'):
             raise errors.ConfigError(f"an axis sets {knob!r}; use the study's own `seeds` or `name`")
 
@@ -155,6 +164,8 @@ def _check_axis(one: AxisConfig, base: Config) -> None:
     where = f'axis {one.name!r}'
     if one.draws < 1 or one.parts < 1:
         raise errors.ConfigError(f'{where}: draws={one.draws} and parts={one.parts} must be at least 1')
+    if one.kind == 'knob' and not one.knob:
+        raise errors.ConfigError(f"{where} names no knob; set knob='mixture.cap', say, or another kind")
     for knob in knobs(one):
         try:
             run_config.check_name(knob)

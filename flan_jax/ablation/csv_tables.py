@@ -104,23 +104,16 @@ def _attributions(findings: Findings) -> Table:
 
 
 def _proposals(findings: Findings) -> Table:
-    """A row a mixture; members' weights only of the proposal itself."""
+    """A row a mixture, with the proposal's gain on it."""
     rows = []
     for found in findings.proposals:
-        weights = ' '.join(
-            f'{member}={weight:.4f}' for member, weight in zip(found.members, found.weights, strict=True)
-        )
         for name, (predicted, measured) in found.others.items():
-            own = weights if name == 'proposal' else None
+            shares = zip(found.members, found.shares[name], strict=True) if name in found.shares else ()
+            weights = ' '.join(f'{member}={weight:.4f}' for member, weight in shares) or None
+            gain = found.gains[name] if name in found.gains else None
             rows.append(
-                [found.target, name, own, *_numbers(predicted), *_numbers(measured), found.model]
+                [found.target, name, weights, *_numbers(predicted), *_numbers(measured), *_numbers(gain), found.model]
                 + [found.held_out_error, found.baseline_error, found.trusted]
             )
-    header = [
-        'target',
-        'mixture',
-        'weights',
-        *(f'predicted_{n}' for n in _ESTIMATE),
-        *(f'measured_{n}' for n in _ESTIMATE),
-    ]
-    return [*header, 'formula', 'held_out_error', 'baseline_error', 'trusted'], rows
+    parts = [f'{part}_{n}' for part in ('predicted', 'measured', 'gain') for n in _ESTIMATE]
+    return ['target', 'mixture', 'weights', *parts, 'formula', 'held_out_error', 'baseline_error', 'trusted'], rows

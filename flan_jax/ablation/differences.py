@@ -41,7 +41,14 @@ def of(axis: str, label: str, *, target: str, base: Sequence[Run], runs: Sequenc
             tasks.setdefault(name, []).append(float(task.values.mean()))
     means = [np.mean(values) for values in tasks.values()]
     better, worse = sum(m > 1e-12 for m in means), sum(m < -1e-12 for m in means)
-    return Difference(axis, label, target, spread.estimate, p, p, int(better), int(worse))
+    return Difference(axis, label, target, _possible(spread.estimate), p, p, int(better), int(worse))
+
+
+def _possible(found: Estimate) -> Estimate:
+    """An interval without what no difference of scores from 0 to 1 can be."""
+    if found.low is None or abs(found.mean) > 1:
+        return found
+    return dataclasses.replace(found, low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def negated(found: Difference) -> Difference:

@@ -140,6 +140,9 @@ class Proposal:
       model: the formula, in words.
       held_out_error, baseline_error: of the formula and of the plain mean, on variants left out.
       trusted: whether the formula predicts better than the mean.
+      shares: mixture -> its weights, of those that are known.
+      gains: other mixture -> the proposal's measured score minus its, paired by seed, task and row.
+      fitted: which of the fitted mixtures it is; '': none of them. Chosen for its score, such a one looks too good.
     """
 
     members: tuple[str, ...]
@@ -151,6 +154,9 @@ class Proposal:
     held_out_error: float
     baseline_error: float
     trusted: bool
+    shares: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
+    gains: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
+    fitted: str = ''
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from flan_jax.ablation import axis_report, plots
 from flan_jax.ablation.figures import target_title
 from flan_jax.ablation.findings import Attribution, Estimate, Proposal
-from flan_jax.ablation.table import Result
 from flan_jax.evaluation.comparison_page import points
 from flan_jax.evaluation.page import Cell, Column, Markup, facts, table, tag
 from flan_jax.evaluation.scoreboard import between, percent
@@ -64,45 +63,23 @@ def _trust(found: Sequence[Attribution]) -> Markup:
     return tag('div', bad, tag('ul', good) if good else None)
 
 
-def weights(proposal: Proposal, results: Sequence[Result]) -> dict[str, dict[str, float]]:
-    """Mixture -> member -> weight, of the mixtures a proposal is compared with.
-
-    Equal weights and the proposal's are known; those of other mixtures are read from the plan of a variant that is
-    called so, by task or by cluster, and left out where there is none.
-    """
-    members = proposal.members
-    known = {
-        'equal': {name: 1.0 / len(members) for name in members},
-        'proposal': dict(zip(members, proposal.weights, strict=True)),
+def weights(proposal: Proposal) -> dict[str, dict[str, float]]:
+    """Mixture -> member -> weight, of the mixtures a proposal is compared with whose weights are known."""
+    return {
+        name: dict(zip(proposal.members, proposal.shares[name], strict=True))
+        for name in plots.compared(proposal)
+        if name in proposal.shares
     }
-    for mixture in proposal.others:
-        if mixture not in known and (planned := _planned(mixture, results, members=members)):
-            known[mixture] = planned
-    return {name: known[name] for name in plots.compared(proposal) if name in known}
 
 
-def _planned(mixture: str, results: Sequence[Result], *, members: Sequence[str]) -> dict[str, float]:
-    for result in results:
-        if mixture != result.variant and all(place.label != mixture for place in result.settings.values()):
-            continue
-        tasks = [task for task in result.plan.get('tasks', ()) if is_number(task.get('asked_rate'))]
-        out = {
-            name: sum(task['asked_rate'] for task in tasks if name in (task.get('task'), task.get('cluster')))
-            for name in members
-        }
-        if sum(out.values()) > 0:
-            return {name: rate / sum(out.values()) for name, rate in out.items()}
-    return {}
-
-
-def proposed(proposal: Proposal, *, figure: Markup | None, shares: Mapping[str, Mapping[str, float]]) -> Markup:
+def proposed(proposal: Proposal, *, figure: Markup | None) -> Markup:
     """One proposal: the verdict, figures, predicted and measured scores, all weights.
 
     Args:
       proposal: the mixture.
       figure: its plots.
-      shares: what `weights` gave.
     """
+    shares = weights(proposal)
     scores = [
         [
             Cell(name, name),
@@ -125,6 +102,13 @@ def proposed(proposal: Proposal, *, figure: Markup | None, shares: Mapping[str, 
         'div',
         tag('h3', f'Mixture for {target_title(proposal.target)}'),
         tag('div', told, class_=None if proposal.trusted else 'warning'),
+        tag(
+            'p',
+            'Predicted: by the formula, with 95 % of formulas that fit as well. Measured: with 95 % over seeds and '
+            'examples. Mixtures are compared on the same prompts with the same seeds, which is surer than to compare '
+            'their intervals.',
+            class_='soft',
+        ),
         facts({'formula': proposal.model}),
         figure,
         tag('div', table(heads, scores), _members(shares, lines), class_='pair'),
@@ -168,12 +152,23 @@ def _measured(proposal: Proposal) -> str:
     if not measured:
         return f'Trained, it scored {_in_words(own)}; no other mixture was trained beside it.'
     told = ', '.join(f'{name} {_in_words(other)}' for name, other in measured.items())
-    best = max(measured.values(), key=lambda other: other.mean)
-    end = 'It did not come out best.'
-    if own.mean > best.mean:
-        known = is_number(own.low) and is_number(best.high)
-        end = 'It came out best' + ('.' if known and own.low > best.high else ', but not surely.')
-    return f'Trained, it scored {_in_words(own)}; {told}. {end}'
+    gains = [
+        f'{points(gain.mean)} points{f" ({ends})" if (ends := axis_report.ends(gain)) else ""} against {name}'
+        for name, gain in proposal.gains.items()
+    ]
+    if proposal.fitted:
+        told += f'. It is {proposal.fitted}, one of the mixtures that were fitted, chosen for this very score: that is '
+        told += 'likely to be too good, and other seeds would tell'
+    paired = f' On the same prompts with the same seeds that is {", ".join(gains)}.' if gains else ''
+    return f'Trained, it scored {_in_words(own)}; {told}.{paired} {_place(own, measured, gains=proposal.gains)}'
+
+
+def _place(own: Estimate, measured: Mapping[str, Estimate], *, gains: Mapping[str, Estimate]) -> str:
+    """Whether a proposal won, and whether that is sure: its gain on each other mixture is."""
+    if own.mean <= max(other.mean for other in measured.values()):
+        return 'It did not come out best.'
+    sure = all(name in gains and plots.sign(gains[name]) > 0 for name in measured)
+    return 'It came out best.' if sure else 'It came out best, but not surely.'
 
 
 def _in_words(estimate: Estimate) -> str:

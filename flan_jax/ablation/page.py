@@ -50,7 +50,7 @@ def write(
         ('Findings', _sentences(findings)),
         ('Axes', _axes(findings, results, shown=shown, published=about.get('published') or {})),
         ('Attribution', _attributions(findings, shown)),
-        ('Mixtures', _mixtures(findings, shown, results=results)),
+        ('Mixtures', _mixtures(findings, shown)),
         ('Failures and notes', _notes(findings)),
         ('Variants', _variants(results, directory)),
         ('Configuration', _configuration(results)),
@@ -80,8 +80,7 @@ def _figures(findings: Findings, results: Sequence[Result]) -> dict[tuple[str, A
         of = [one for one in findings.attributions if one.method == method]
         found['attribution', method] = figures.of_attributions(method, of)
     for i, proposal in enumerate(findings.proposals):
-        weights = mixture_report.weights(proposal, results)
-        found['mixture', i] = figures.of_proposal(proposal, weights=weights)
+        found['mixture', i] = figures.of_proposal(proposal, weights=mixture_report.weights(proposal))
     out, taken = {}, set()
     for key, figure in found.items():
         if figure is not None:
@@ -217,15 +216,13 @@ def _attributions(findings: Findings, shown: Mapping[tuple[str, Any], Markup]) -
     return tag('div', parts)
 
 
-def _mixtures(findings: Findings, shown: Mapping[tuple[str, Any], Markup], *, results: Sequence[Result]) -> Markup:
+def _mixtures(findings: Findings, shown: Mapping[tuple[str, Any], Markup]) -> Markup:
     if not findings.proposals:
         return missing('No axis of this study trains on random mixtures.')
     return tag(
         'div',
         [
-            mixture_report.proposed(
-                proposal, figure=shown.get(('mixture', i)), shares=mixture_report.weights(proposal, results)
-            )
+            mixture_report.proposed(proposal, figure=shown.get(('mixture', i)))
             for i, proposal in enumerate(findings.proposals)
         ],
     )

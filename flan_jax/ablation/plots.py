@@ -106,7 +106,7 @@ def cost(curve: Curve, axes: Any) -> None:
         _scale(axes, points, places=places, log=curve.log)
         axes.plot(places, [point.cost for point in points], color=SOFT, marker='o', markersize=4, linewidth=1.3)
         axes.grid(False, axis='x')
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.08 * max(point.cost for point in points) or None)
         axes.set_xlabel(canvas.fitting(curve.axis.replace('_', ' '), 40))
         numbers = axes.yaxis
     else:

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from flan_jax.ablation import answers, mixing_laws, ridge, uncertainty
+from flan_jax.ablation import answers, differences, mixing_laws, ridge, uncertainty
 from flan_jax.ablation.answers import Answers
 from flan_jax.ablation.findings import Estimate, Proposal
 from flan_jax.ablation.table import Result
+from flan_jax.ablation.uncertainty import Run
 
 TARGETS = ('held_out', 'held_in')  # that mixtures are proposed for; the first that there is, is the one that is run
 NAMED = ('proportional', 'equal', 'proposal')  # mixtures that are foretold; how well they do is no part of the fit
@@ -41,38 +42,83 @@ class Tried:
 
 
 def of_axis(results: Sequence[Result], axis: str) -> tuple[float, ...] | None:
-    """The weights that an axis of mixtures proposes; None where too few mixtures were tried.
+    """The weights that an axis of mixtures proposes, one a member; None where too few mixtures were tried.
 
     Raises:
       DataError: the answers of a finished variant are gone.
     """
-    found = all_of(answers.read(results), axis)
-    return found[0].weights if found else None
+    read = answers.read(results)
+    found = all_of(read, axis)
+    if not found:
+        return None
+    mixture = _tried(read, axis)[0].config['mixture']
+    proposed = dict(zip(found[0].members, found[0].weights, strict=True))
+    given = dict(zip(mixture['members'], mixture['weights'], strict=True))
+    return tuple((given | proposed).values())
 
 
 def all_of(found: Answers, axis: str) -> list[Proposal]:
     """An axis' proposals: for held-out clusters, if there are any, then for trained tasks."""
-    results = found.on(axis)
-    members = {tuple(result.config['mixture']['members']) for result in results}
-    out = []
-    for target in TARGETS if len(members) == 1 else ():
-        tried = [
-            Tried(tuple(result.config['mixture']['weights']), run.mean)
-            for result in results
-            if result.settings[axis].label not in NAMED and result.config['mixture']['rule'] == 'weights'
+    tried, out = _tried(found, axis), []
+    members = {tuple(result.config['mixture']['members']) for result in found.on(axis)}
+    if len(members) != 1 or not tried:
+        return []
+    (members,) = members
+    given = np.array([result.config['mixture']['weights'] for result in tried])
+    varied = np.flatnonzero(np.ptp(given, axis=0) > 0)  # others are members that are only asked
+    own = tuple(members[i] for i in varied)
+    named = _named(found, axis, members=members)
+    for target in TARGETS:
+        scores = [
+            Tried(tuple(weights), run.mean)
+            for result, weights in zip(tried, given[:, varied].tolist(), strict=True)
             for run in found.runs([result], target)
         ]
-        named = _named(found, axis, members=next(iter(members)))
-        measured = {}
+        runs = {}
         for name, same in named.items():
-            runs = [dataclasses.replace(run, stratum=(), draw=0) for run in found.runs(same, target)]
-            if runs and (name != 'proposal' or not out):  # what was run is the first target's
-                measured[name] = uncertainty.of(runs).estimate
-        rates = [_rates(result, next(iter(members))) for result in named.get('proportional', ())]
+            some = [dataclasses.replace(run, stratum=(), draw=0) for run in found.runs(same, target)]
+            if some and (name != 'proposal' or not out):  # what was run is the first target's
+                runs[name] = some
+        rates = [_rates(result, own) for result in named.get('proportional', ())]
         others = {'proportional': rates[0]} if rates and rates[0] is not None else {}
-        proposed = propose(next(iter(members)), target, tried=tried, others=others, measured=measured)
-        out += [proposed] if proposed is not None else []
+        proposed = propose(own, target, tried=scores, others=others)
+        if proposed is not None:
+            same = [result for result, weights in zip(tried, given[:, varied]) if _alike(weights, proposed.weights)]
+            if same and 'proposal' not in runs:
+                runs['proposal'] = [dataclasses.replace(run, stratum=(), draw=0) for run in found.runs(same, target)]
+            out.append(_measured(proposed, runs, fitted=same[0].settings[axis].label if same else ''))
     return out
+
+
+def _alike(weights: np.ndarray, proposed: Sequence[float]) -> bool:
+    return bool(np.allclose(weights / weights.sum(), proposed, atol=1e-6))
+
+
+def _measured(proposed: Proposal, runs: Mapping[str, Sequence[Run]], *, fitted: str) -> Proposal:
+    """A proposal beside what came of it and of the other mixtures."""
+    measured = {name: uncertainty.of(some).estimate for name, some in runs.items()}
+    others = {
+        name: (predicted, measured[name] if name in measured else None)
+        for name, (predicted, _) in proposed.others.items()
+    }
+    return dataclasses.replace(proposed, others=others, gains=_gains(runs), fitted=fitted)
+
+
+def _tried(found: Answers, axis: str) -> list[Result]:
+    """The variants whose mixtures feed the fit."""
+    return [
+        result
+        for result in found.on(axis)
+        if result.settings[axis].label not in NAMED and result.config['mixture']['rule'] == 'weights'
+    ]
+
+
+def _gains(runs: Mapping[str, Sequence[Run]]) -> dict[str, Estimate]:
+    """Other mixture -> what the proposal scored above it, on the same prompts with the same seeds."""
+    if 'proposal' not in runs:
+        return {}
+    changes = {name: differences.paired(other, runs['proposal']) for name, other in runs.items() if name != 'proposal'}
+    return {name: uncertainty.of(change).estimate for name, change in changes.items() if change}
 
 
 def _named(found: Answers, axis: str, *, members: Sequence[str]) -> dict[str, list[Result]]:
@@ -92,7 +138,7 @@ def _rates(result: Result, members: Sequence[str]) -> tuple[float, ...] | None:
     """Each member's share in a variant's plan; None where a task is of none of them."""
     unit = 'asked_token_share' if result.config['mixture']['unit'] == 'tokens' else 'asked_rate'
     totals = dict.fromkeys(members, 0.0)
-    for task in result.plan['tasks']:
+    for task in (task for task in result.plan['tasks'] if task[unit] > 0):
         names = (task['task'], task['cluster'])
         own = [m for m in members if any(fnmatch.fnmatch(name, m.rstrip('?')) for name in names)]
         if not own:
@@ -103,9 +149,8 @@ def _rates(result: Result, members: Sequence[str]) -> tuple[float, ...] | None:
 
 
 def propose(
-    members: Sequence[str], target: str, *, tried: Sequence[Tried], others: Mapping[str, tuple[float, ...]],
-    measured: Mapping[str, Estimate],
-) -> Proposal | None:  # fmt: skip
+    members: Sequence[str], target: str, *, tried: Sequence[Tried], others: Mapping[str, tuple[float, ...]]
+) -> Proposal | None:
     """Fits, chooses and maximises.
 
     Args:
@@ -113,10 +158,9 @@ def propose(
       target: whose score is to be high.
       tried: mixtures with random weights; the same weights (other seeds) count as one.
       others: mixture ('proportional', 'equal') -> its weights, to be foretold as well.
-      measured: mixture ('proportional', 'equal', 'proposal') -> its score, where it was trained on.
 
     Returns:
-      None where fewer than `FEWEST` different mixtures were tried.
+      Without what was measured; None where fewer than `FEWEST` different mixtures were tried.
     """
     weights, scores = _distinct(tried)
     if len(weights) < FEWEST:
@@ -132,8 +176,8 @@ def propose(
     predicted = {name: _estimate(predict, drawn, place=np.array(place)) for name, place in asked.items()}
     return Proposal(
         tuple(members), target, tuple(float(w) for w in found), predicted['proposal'],
-        {name: (predicted[name], measured[name] if name in measured else None) for name in asked},
-        law.words, _root(errors), _root(baseline), _trusted(errors, baseline),
+        {name: (predicted[name], None) for name in asked},
+        law.words, _root(errors), _root(baseline), _trusted(errors, baseline), asked,
     )  # fmt: skip
 
 

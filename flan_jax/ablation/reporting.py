@@ -1,5 +1,6 @@
 """A study's results on paper: the table, the tables as CSV, the plots and the page."""
 
+import dataclasses
 import platform
 import time
 from typing import Any
@@ -25,6 +26,9 @@ def write(found: Study, *, wall_s: float | None, command: str) -> str:
     folder, results = found.config.folder, runner.collected(found)
     results_path = table.write(folder, results, fingerprint=found.identity)
     findings = analysis.of(results, found.told)
+    if left := len(found.variants) - len(results):
+        note = f'{left:,} of {len(found.variants):,} variants have not been run yet: what follows is of the others.'
+        findings = dataclasses.replace(findings, notes=(note, *findings.notes))
     csv_tables.write(folder, results, findings=findings)
     about = _about(found, wall_s=wall_s, command=command)
     report = page.write(folder, results, findings=findings, about=about)

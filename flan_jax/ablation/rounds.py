@@ -33,14 +33,17 @@ def _round(found: Study, engine: Engine) -> Study:
 
 
 def _proposed(found: Study, axis: str, *, engine: Engine) -> Study:
-    """The study with the mixture that an axis' scores call best, once it has run."""
+    """The study with the mixture that an axis' scores call best, once it has run with every seed of the base."""
     weights = proposal.of_axis(runner.collected(found), axis)
     if weights is None:
         return found
     setting = Setting(axis, None, 'proposal')
-    variant = study.variant(found, {axis: setting}, changes=axes.weighted(weights))
-    if variant.plan in {one.plan for one in found.variants}:
+    changes, known = axes.weighted(weights), {one.plan for one in found.variants}
+    bases = [one for one in found.variants if not one.settings]
+    own = [study.variant(found, base, settings={axis: setting}, changes=changes) for base in bases]
+    own = [variant for variant in own if variant.plan not in known]
+    if not own:
         return found
-    found = dataclasses.replace(found, variants=(*found.variants, variant))
+    found = dataclasses.replace(found, variants=(*found.variants, *own))
     study.save(found)
     return _round(found, engine)

@@ -131,7 +131,12 @@ def _proposal(found: Proposal) -> str:
     text += f' On mixtures left out the formula errs by {_score(found.held_out_error)} points, {verdict} '
     text += f'({_score(found.baseline_error)}).'
     measured = found.others['proposal'][1] if 'proposal' in found.others else None
-    return text + (f' Trained on, it scores {_score(measured.mean)}{_between(measured)}.' if measured else '')
+    if measured is None:
+        return text
+    gains = ''.join(f', {_change(gain)} to {name}' for name, gain in found.gains.items())
+    if found.fitted:
+        text += f' It is {found.fitted} of the fitted ones, chosen for its score, which is likely to be too good.'
+    return f'{text} Trained on, it scores {_score(measured.mean)}{_between(measured)}{gains}.'
 
 
 def _title(target: str) -> str:

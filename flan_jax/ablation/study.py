@@ -114,30 +114,14 @@ def _base(config: StudyConfig) -> tuple[Config, Facts, tuple[str, ...]]:
     sizes = {name: len(np.unique(ready.stores[name].split('train').column('row_id'))) for name in trained}
     clusters = {name: wanted.tasks[name].cluster for name in trained}
     held_out = tuple(name for name in wanted.selection.held_out if name in ready.stores)
-    return base, Facts(clusters, sizes), held_out
-
-
-def changed(base: Config, changes: Mapping[str, Any]) -> Config:
-    """A config with some knobs set, `{'mixture.cap': 100}`.
-
-    Raises:
-      ConfigError: a knob is unknown, its value has the wrong type, or the whole makes no sense.
-    """
-    values = to_dict(base)
-    for knob, value in changes.items():
-        *way, last = knob.split('.')
-        inner = values
-        for part in way:
-            inner = inner[part]
-        inner[last] = value
-    return resolve(values)
+    return base, Facts(clusters, sizes, axes.only_asked(base, trained)), held_out
 
 
 def _wanted(
     config: StudyConfig, base: Config, *, points: Mapping[str, Sequence[Point]]
 ) -> Iterator[tuple[str, dict[str, Setting], Config]]:
     """(name, settings, config) of every variant, the base first; of several that come to the same config the first."""
-    seen: set[str] = set()
+    seen: set[str] = set()  # digests and names
     for chosen, seed in itertools.product([(), *_combined(config, points)], config.seeds or (base.seed,)):
         changes = {knob: value for point in chosen for knob, value in point.changes.items()}
         _check_clash(chosen)
@@ -145,19 +129,22 @@ def _wanted(
         name = ','.join([_slug(point.setting) for point in telling] or ['base'])
         name += f',seed={seed}' if len(config.seeds) > 1 else ''
         try:
-            made = dataclasses.replace(changed(base, changes), seed=seed, name=name)
+            made = dataclasses.replace(axes.changed(base, changes), seed=seed, name=name)
         except errors.ConfigError as e:
             raise errors.ConfigError(f'variant {name}: {e}') from e
-        same = digest(to_dict(dataclasses.replace(made, name='')))
+        same = digest(to_dict(dataclasses.replace(made, name='base')))
         if same not in seen:
-            seen.add(same)
+            if name.lower() in seen:  # labels that differ in what a folder's name cannot hold, or beyond its length
+                name += f'-{same[:6]}'
+                made = dataclasses.replace(made, name=name)
+            seen |= {same, name.lower()}
             yield name, {point.setting.axis: point.setting for point in telling}, made
 
 
 def _tells(point: Point, base: Config) -> bool:
     """Whether a point changes the base. One that makes no sense alone may do so beside others."""
     try:
-        return changed(base, point.changes) != base
+        return axes.changed(base, point.changes) != base
     except errors.ConfigError:
         return True
 
@@ -223,12 +210,12 @@ def _variant(
     return Variant(name, settings, made, _groups(data, held_out), found, whole.fingerprint)
 
 
-def variant(found: Study, settings: Mapping[str, Setting], *, changes: Mapping[str, Any]) -> Variant:
-    """One more variant of a planned study: the base with some knobs changed, with its first seed."""
-    base = next(one for one in found.variants if not one.settings)
+def variant(found: Study, base: Variant, *, settings: Mapping[str, Setting], changes: Mapping[str, Any]) -> Variant:
+    """One more variant of a planned study: the base with one of its seeds, and some knobs changed."""
     # Named by what it changes: with more variants something else may be proposed.
     name = ','.join(map(_slug, settings.values())) + f'-{digest(changes)[:6]}'
-    made = dataclasses.replace(changed(base.config, changes), name=name)
+    name += f',seed={base.config.seed}' if len(found.config.seeds) > 1 else ''
+    made = dataclasses.replace(axes.changed(base.config, changes), name=name)
     held_out = base.groups['held_out']
     own = _variant(found.config, name, settings=settings, made=made, held_out=held_out, spending=found.budget)
     return list(_roomy([base, own]))[1]
@@ -337,7 +324,7 @@ def _identity(path: pathlib.Path) -> str:
     try:
         return json.loads(path.read_text())['identity']
     except (ValueError, KeyError, TypeError) as e:
-        raise errors.ConfigError(f'{path} is no study ({e}); remove that folder, or name another') from e
+        raise errors.ConfigError(f'{path} is no study ({e!r}); remove that folder, or name another') from e
 
 
 def load(folder: str | os.PathLike) -> Study:
@@ -349,8 +336,13 @@ def load(folder: str | os.PathLike) -> Study:
     path = pathlib.Path(folder) / FILE
     if not path.exists():
         raise errors.ConfigError(f'{path} is missing; python -m flan_jax.ablate --config=... plans the study first')
-    _identity(path)
-    values = json.loads(path.read_text())
+    try:
+        return _loaded(json.loads(path.read_text()))
+    except (ValueError, KeyError, TypeError) as e:
+        raise errors.ConfigError(f'{path} is no study ({e!r}); remove that folder, or name another') from e
+
+
+def _loaded(values: Mapping[str, Any]) -> Study:
     variants = tuple(
         Variant(
             one['name'],

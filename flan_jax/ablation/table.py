@@ -184,9 +184,14 @@ def samples(result: Result) -> dict[str, dict[str, Samples]]:
     A metric that is none of single rows (BLEU, correlations) gives way to exact match.
 
     Raises:
-      DataError: the answers are gone.
+      DataError: the answers are gone, or one has a score that is no number.
     """
-    answers, _ = predictions.read(result.run_dir)
+    own = pathlib.Path(result.run_dir)
+    again = f'remove {own.parent.parent / ROWS / own.name}.json, and the study runs that variant again'
+    try:
+        answers, _ = predictions.read(own)
+    except errors.DataError as e:
+        raise errors.DataError(f'variant {result.variant}: {e}; or {again}') from e
     columns = {name: answers.column(name).to_pylist() for name in ('task', 'template', 'row_id', 'score', 'exact')}
     places: dict[str, list[int]] = {}
     for i, name in enumerate(columns['task']):
@@ -199,7 +204,12 @@ def samples(result: Result) -> dict[str, dict[str, Samples]]:
             unseen = {'held_in': (False,), 'held_out_templates': (True,)}.get(target, (False, True))
             mine = [i for i in places.get(name, ()) if told[columns['template'][i]]['held_out'] in unseen]
             if mine:
-                out.setdefault(target, {})[name] = _samples(columns, mine)
+                found = _samples(columns, mine)
+                if not np.isfinite(found.values).all():
+                    raise errors.DataError(
+                        f'variant {result.variant}: a score of task {name} is no number; correct its metric, {again}'
+                    )
+                out.setdefault(target, {})[name] = found
     return out
 
 

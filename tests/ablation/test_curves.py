@@ -53,8 +53,8 @@ def test_intervals_over_draws_and_seeds_cover_95_percent():
     assert abs(coverage(2, draws=5, seeds=3, effects=(0.1, 0.05)) - 0.95) <= 0.02
 
 
-def test_two_draws_cover_at_least_95_percent():
-    assert coverage(3, draws=2, effects=(0.1, 0.0)) >= 0.94
+def test_two_draws_cover_95_to_98_percent():
+    assert 0.94 <= coverage(3, draws=2, effects=(0.1, 0.0)) <= 0.98
 
 
 def test_each_source_is_told_apart():
@@ -82,7 +82,7 @@ def test_draws_with_tasks_of_their_own_count_their_examples_once():
         for d in range(4)
     ]
     found = uncertainty.of(apart)
-    np.testing.assert_allclose(found.variance, max(np.var([run.mean for run in apart], ddof=1) / 4, found.rows[0]))
+    np.testing.assert_allclose(found.total[0], max(np.var([run.mean for run in apart], ddof=1) / 4, found.rows[0]))
 
 
 def test_other_axes_are_averaged_over_and_no_chance():

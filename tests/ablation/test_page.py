@@ -6,7 +6,7 @@ import pytest
 from invented_study import ABOUT, CLUSTERS, EVIL, LONG, choices, estimate, result, study
 
 from flan_jax.ablation import mixture_report, page
-from flan_jax.ablation.findings import Difference, Findings, Proposal
+from flan_jax.ablation.findings import Difference, Estimate, Findings, Proposal
 from flan_jax.ablation.table import Result, Setting, mean
 
 EMPTY = Findings('empty', (), (), (), (), {}, {}, ())
@@ -132,20 +132,28 @@ def test_a_proposal_that_predicts_no_better_than_the_mean_is_not_to_be_trusted(w
 
 
 @pytest.mark.parametrize(
-    ('own', 'other', 'end'),
-    [(0.5, 0.4, 'It came out best.'), (0.41, 0.4, 'but not surely.'), (0.3, 0.4, 'It did not come out best.')],
+    ('own', 'other', 'low', 'end'),
+    [
+        (0.5, 0.4, 0.05, 'It came out best.'),
+        (0.5, 0.4, -0.01, 'It came out best, but not surely.'),
+        (0.3, 0.4, -0.2, 'It did not come out best.'),
+    ],
 )
-def test_a_verdict_says_whether_the_measured_proposal_won(own, other, end):
+def test_a_verdict_says_whether_the_measured_proposal_won_on_the_same_prompts(own, other, low, end):
     others = {'equal': (estimate(0.4), estimate(other)), 'proposal': (estimate(0.5), estimate(own))}
-    proposal = Proposal(('a', 'b'), 'unseen', (0.2, 0.8), estimate(0.5), others, 'linear', 0.01, 0.02, True)
-    assert mixture_report.verdict(proposal)[-1].endswith(end)
+    gains = {'equal': Estimate(own - other, low, 2 * (own - other) - low)}
+    proposal = Proposal(
+        ('a', 'b'), 'unseen', (0.2, 0.8), estimate(0.5), others, 'linear', 0.01, 0.02, True, gains=gains
+    )
+    last = mixture_report.verdict(proposal)[-1]
+    assert last.endswith(end) and f'{100 * (own - other):+.1f} points (' in last and ' against equal.' in last
     untrained = Proposal(('a',), 'unseen', (1.0,), estimate(0.5), {}, 'linear', 0.01, 0.02, True)
     assert 'not trained' in mixture_report.verdict(untrained)[-1]
 
 
-def test_weights_of_other_mixtures_come_from_the_plan_of_the_variant_called_so(written):
-    _, results, findings = written
-    found = mixture_report.weights(findings.proposals[0], results)
+def test_weights_of_all_mixtures_that_are_known_stand_side_by_side(written):
+    _, _, findings = written
+    found = mixture_report.weights(findings.proposals[0])
     assert list(found) == ['proportional', 'equal', 'proposal']
     assert found['proportional']['nli'] == pytest.approx(1 / sum(2.0**-i for i in range(7)))
     assert all(sum(weights.values()) == pytest.approx(1.0) for weights in found.values())

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from flan_jax.ablation import mixing_laws, proposal
-from flan_jax.ablation.findings import Estimate
 from flan_jax.ablation.proposal import Tried
 
 BEST = np.array([0.5, 0.3, 0.2])
@@ -15,7 +14,7 @@ def proposed(score, *, count, members, noise, seed):
     weights = generator.dirichlet(np.ones(members), count)
     tried = [Tried(tuple(w), score(w) + generator.normal(0, noise)) for w in weights]
     names = tuple('abcdefgh'[:members])
-    return weights, proposal.propose(names, 'held_out', tried=tried, others={}, measured={})
+    return weights, proposal.propose(names, 'held_out', tried=tried, others={})
 
 
 def test_a_planted_optimum_is_found():
@@ -60,18 +59,16 @@ def test_nothing_is_proposed_beyond_what_was_tried():
     assert best[0] >= weights[:, 0].max() - 0.02
 
 
-def test_other_mixtures_are_foretold_and_measured_ones_stand_beside():
+def test_other_mixtures_are_foretold_with_their_weights():
     generator = np.random.default_rng(0)
     tried = [Tried(tuple(w), w[0]) for w in generator.dirichlet(np.ones(2), 10)]
-    measured = {'equal': Estimate(0.51)}
-    found = proposal.propose(
-        ('a', 'b'), 'held_in', tried=tried, others={'proportional': (0.2, 0.8)}, measured=measured
-    )  # fmt: skip
+    found = proposal.propose(('a', 'b'), 'held_in', tried=tried, others={'proportional': (0.2, 0.8)})
     assert list(found.others) == ['equal', 'proportional', 'proposal']
     assert abs(found.others['proportional'][0].mean - 0.2) < 0.02
-    assert found.others['equal'][1] == Estimate(0.51) and found.others['proposal'] == (found.predicted, None)
+    assert found.others['proposal'] == (found.predicted, None)
+    assert dict(found.shares) == {'equal': (0.5, 0.5), 'proportional': (0.2, 0.8), 'proposal': found.weights}
 
 
 def test_few_mixtures_or_seeds_of_the_same_propose_nothing():
     tried = [Tried((0.1 * i, 1 - 0.1 * i), 0.3) for i in range(1, 8)]
-    assert proposal.propose(('a', 'b'), 'held_in', tried=tried * 3, others={}, measured={}) is None
+    assert proposal.propose(('a', 'b'), 'held_in', tried=tried * 3, others={}) is None

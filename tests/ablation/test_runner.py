@@ -187,6 +187,17 @@ def test_scores_differ_where_something_differs(ran):
     assert resolve(to_dict(found.variants[0].config)) == found.variants[0].config
 
 
+def test_a_proposed_mixture_is_run_with_every_seed_of_the_study(studies, monkeypatch):
+    axes = (axis(name='mix', kind='weights', draws=1, propose=True),)
+    found = studies.plan('seeded', axes=axes, seeds=(0, 1, 2), knobs={'mixture.members': ('mini_add', 'mini_largest')})
+    monkeypatch.setattr(proposal, 'of_axis', lambda rows, name: (0.7, 0.3))
+    done = rounds.run(found, lambda *work: None)
+    own = done.variants[len(found.variants) :]
+    assert [(one.settings['mix'].label, one.config.seed) for one in own] == [('proposal', seed) for seed in range(3)]
+    assert len({one.name for one in own}) == len({one.plan for one in own}) == 3
+    assert len({one.config.training.positions for one in done.variants}) == 1, 'one executable serves all'
+
+
 def test_a_proposed_mixture_is_run_after_the_others_and_reported_ever_after(studies, kept, monkeypatch):
     mixed = {'members': ('mini_add', 'mini_largest'), 'rule': 'proportional'}
     axes = (axis(name='mix', kind='weights', draws=1, propose=True),)

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from flan_jax import errors
-from flan_jax.ablation import runner, study, table
+from flan_jax.ablation import axes, runner, study, table
 from flan_jax.ablation.config import axis, choice
 from flan_jax.ablation.table import Result
 from flan_jax.config import to_dict
@@ -148,6 +148,12 @@ def test_executables_fit_all_variants_of_one_model(studies):
             dict(axes=(axis(name='b', knob='training.batch_rows', values=('8',)),)),
             "training.batch_rows='8' is a str, not a int",
         ),
+        (dict(budget=0.3), 'budget=0.3 must be at least 1 and finite'),
+        (dict(equalise='tokens', budget=float('inf')), 'budget=inf must be above 0 and finite'),
+        (dict(worth=0.0), 'worth=0.0 must be above 0'),
+        (dict(combine='pairs', axes=(axis(**CAPS),)), "combine='pairs' pairs axes, and there is 1"),
+        (dict(axes=(axis(name='e', knob='evaluation.at_end', values=(False,)),)), 'an axis sets evaluation.at_end'),
+        (dict(axes=(axis(name='k', values=(1,)),)), "axis 'k' names no knob"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_run_is_refused_with_its_name(studies, changes, message):
@@ -230,3 +236,19 @@ def test_a_dry_run_says_what_would_be_run_and_a_second_process_is_refused(studie
         assert mine
         done = ablate(studies, 'dry', source)
     assert done.returncode and 'another process is running a study in' in done.stderr
+
+
+def test_labels_that_make_one_folder_name_keep_their_variants_apart(studies):
+    labels = ('a b', 'a/b', 'A.B' + 'x' * 80, 'A.B' + 'x' * 81)
+    choices = tuple(choice(label, {'mixture.max_examples': 10 + i}) for i, label in enumerate(labels))
+    found = studies.plan('apart', axes=(axis(name='c', kind='choices', choices=choices),))
+    assert len({name.lower() for name in names(found)}) == 5
+    assert names(study.plan(found.config)) == names(found)
+
+
+def test_a_group_of_knobs_is_set_before_a_knob_in_it(studies):
+    config = studies.config('grouped')
+    group = {**to_dict(config.base)['mixture'], 'members': ('mini_add',)}
+    for changes in ({'mixture.cap': 5, 'mixture': group}, {'mixture': group, 'mixture.cap': 5}):
+        made = axes.changed(config.base, changes)
+        assert made.mixture.cap == 5 and made.mixture.members == ('mini_add',)

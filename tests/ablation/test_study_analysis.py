@@ -160,12 +160,51 @@ def test_a_mixture_is_proposed_for_what_was_tried_and_measured_once_it_has_run(m
     assert (first.target, second.target, first.weights) == ('held_out', 'held_in', before)
     assert first.trusted and not second.trusted
     np.testing.assert_allclose(first.others['proposal'][1].mean, EASY['copa'].mean() + score(before), atol=0.03)
-    assert second.others['proposal'][1] is None  # what ran is the other target's
+    assert second.fitted and not first.fitted  # what ran is the other target's; the second's best is one of the tried
     assert first.others['proportional'][1] is not None
     assert not [curve for curve in found.curves if curve.axis == 'mix']
     assert {d.label for d in found.differences} == {'proposal'}
     assert 'Trained on, it scores ' in found.sentences['mix'][-2]
     assert 'not to be trusted' in found.sentences['mix'][-1]
+
+
+def proposal_sentence(made):
+    return analysis.of(made.results, told(('mix', 'weights', None))).sentences['mix'][0]
+
+
+def test_a_member_that_is_only_asked_is_no_part_of_a_proposal_and_keeps_its_weight(made):
+    members = ['rte', 'copa', 'sst2']
+
+    def mixture(first):
+        return {'rule': 'weights', 'members': members, 'weights': [first, 1.0, 1 - first]}
+
+    for i in range(10):
+        made.add(
+            Setting('mix', None, f'mix{i}'), mixture=mixture(0.05 + i / 11), shift=0.1 * i, trained=('rte', 'sst2')
+        )
+    found = analysis.of(made.results, told(('mix', 'weights', None))).proposals[0]
+    assert found.members == ('rte', 'sst2') and sum(found.weights) == pytest.approx(1) and found.weights[0] > 0.7
+    assert found.fitted == 'mix9' and found.others['proposal'][1] is not None, 'the best is one that was tried'
+    assert 'It is mix9 of the fitted ones' in proposal_sentence(made)
+    full = proposal.of_axis(made.results, 'mix')
+    assert full == (found.weights[0], 1.0, found.weights[1])
+
+
+def test_a_proposal_is_compared_with_other_mixtures_on_the_same_prompts_and_seeds(made):
+    def mixture(first):
+        return {'rule': 'weights', 'members': ['rte', 'sst2'], 'weights': [first, 1 - first]}
+
+    for seed in range(3):
+        for i in range(9):
+            made.add(Setting('mix', None, f'mix{i}'), mixture=mixture(0.05 + i / 10), shift=0.02 * i, seed=seed)
+        made.add(Setting('mix', None, 'equal'), mixture=mixture(0.5), shift=0.1 * seed, seed=seed)
+        made.add(Setting('mix', None, 'proposal'), mixture=mixture(0.9), shift=0.1 + 0.1 * seed, seed=seed)
+    found = analysis.of(made.results, told(('mix', 'weights', None), seeds=(0, 1, 2)))
+    gain = found.proposals[0].gains['equal']
+    assert gain.low > 0 and gain.mean == pytest.approx(0.1, abs=0.03)  # seeds lie 0.1 apart; pairs do not
+    assert found.proposals[0].others['equal'][1].high - found.proposals[0].others['equal'][1].low > 0.3
+    assert ', +' in found.sentences['mix'][-2] and ' to equal' in found.sentences['mix'][-2]
+    assert dict(found.proposals[0].shares)['equal'] == (0.5, 0.5)
 
 
 def test_failed_variants_are_listed_and_left_out(made):

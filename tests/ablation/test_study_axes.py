@@ -100,6 +100,23 @@ def test_one_factor_changes_one_weight_of_the_base_at_a_time():
     assert second == pytest.approx((3 / 5, 2 / 5), abs=1e-4)
 
 
+def test_members_that_are_only_asked_have_no_part_in_the_weights():
+    members = ('x', 'asked', 'y')
+    base = Config(training=BASE.training, mixture=MixtureConfig(members=members))
+    found = points(AxisConfig('mix', kind='weights', draws=3), base, Facts(CLUSTERS, {}, frozenset({'asked'})))
+    for point in found[2:]:
+        first, asked, last = point.changes['mixture.weights']
+        assert asked == 1.0 and first + last == pytest.approx(1, abs=2e-4)
+    with pytest.raises(errors.ConfigError, match='1 is trained on; name clusters'):
+        points(AxisConfig('mix', kind='weights'), base, Facts(CLUSTERS, {}, frozenset({'x', 'asked'})))
+
+
+def test_held_out_clusters_and_unknown_members_are_only_asked():
+    members = ('mini_arithmetic', 'mini_counting', 'mini_add_first', 'no_such_task?')
+    base = Config(training=BASE.training, mixture=MixtureConfig(members=members))
+    assert axes.only_asked(base, ['mini_add', 'mini_add_first']) == {'mini_counting', 'no_such_task?'}
+
+
 def test_weighted_mixtures_are_tried_beside_proportional_and_equal_ones():
     base = Config(training=BASE.training, mixture=MixtureConfig(members=('x', 'y')))
     found = points(AxisConfig('mix', kind='weights', draws=2), base)
