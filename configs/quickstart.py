@@ -33,6 +33,7 @@ def get_config():
     c.optimizer.schedule.decay_share = 0.4
     c.training.steps = 380
     c.training.batch_rows = 32
+    c.checkpoint.every_steps = 100
     c.evaluation.max_new_tokens = 12
     c.evaluation.batch_tokens = 8192
     return c

@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from flan_jax import errors
+from flan_jax import errors, knob_ranges
 from flan_jax.mixture_config import FilterConfig, MixtureConfig, StageConfig, check_mixture, check_stages
 from flan_jax.models.adapter_config import AdapterConfig, check_adapter
 from flan_jax.models.config import ExecutionConfig, ModelConfig
@@ -189,7 +189,7 @@ def check(config: Config) -> None:
       ConfigError: with the knobs, their values and the remedy.
     """
     training, model = config.training, config.model
-    _check_sizes(config)
+    knob_ranges.check(config)
     if not config.stages and (training.steps is None) == (training.epochs is None):
         raise errors.ConfigError(
             f'training.steps={training.steps} and training.epochs={training.epochs}: set exactly one of them'
@@ -214,8 +214,6 @@ def check(config: Config) -> None:
     check_adapter(config.adapter, encoder_decoder=model.encoder_decoder)
     check_mixture(config.mixture, 'mixture.')
     check_stages(config.stages, steps=training.steps, epochs=training.epochs)
-    if not 0 < config.filters.near_threshold <= 1:
-        raise errors.ConfigError(f'filters.near_threshold={config.filters.near_threshold} must be above 0, at most 1')
     _check_rows(config)
 
 
@@ -233,29 +231,6 @@ def _check_rows(config: Config) -> None:
                 f'packing.{row}={vars(packing)[row]} is shorter than an example may be: {limit} = {longest}; '
                 'raise the one or lower the other'
             )
-
-
-def _check_sizes(config: Config) -> None:
-    training, model, packing, evaluation = config.training, config.model, config.packing, config.evaluation
-    sizes = {
-        'training.steps': training.steps, 'training.batch_rows': training.batch_rows,
-        'training.microbatches': training.microbatches, 'training.loss_chunk': training.loss_chunk,
-        'training.positions': training.positions,
-        'model.layers': model.layers, 'model.heads': model.heads, 'model.kv_heads': model.kv_heads,
-        'packing.row_tokens': packing.row_tokens, 'packing.window': packing.window,
-        'filters.ngram': config.filters.ngram,
-        'evaluation.every_steps': evaluation.every_steps, 'evaluation.rows': evaluation.rows,
-        'evaluation.max_new_tokens': evaluation.max_new_tokens, 'evaluation.batch_tokens': evaluation.batch_tokens,
-        'checkpoint.every_steps': config.checkpoint.every_steps, 'telemetry.every_steps': config.telemetry.every_steps,
-    }  # fmt: skip
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise errors.ConfigError(f'{name}={size} must be at least 1')
-    for name in ('permute_options', 'examples'):
-        if vars(evaluation)[name] < 0:
-            raise errors.ConfigError(f'evaluation.{name}={vars(evaluation)[name]} must be at least 0')
-    if evaluation.budget_s is not None and evaluation.budget_s <= 0:
-        raise errors.ConfigError(f'evaluation.budget_s={evaluation.budget_s} must be above 0; None: no limit')
 
 
 def to_dict(config: Any) -> dict[str, Any]:

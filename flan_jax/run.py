@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 import os
+import pathlib
 import platform
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +25,8 @@ from flan_jax.shared import Shared
 from flan_jax.training import checkpoint, loop, telemetry
 from flan_jax.training import state as state_lib
 
+VOCABULARY = 'vocabulary.model'  # in a run directory
+
 
 def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | None:
     """Runs a config to its end.
@@ -38,9 +42,12 @@ def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | N
       FlanJaxError: something a person must put right; nothing already written is harmed.
     """
     # --- devices and data
+    if not config.name:
+        raise errors.ConfigError(f'name={config.name!r} names no folder in {config.run_root!r}; give the run a name')
     shared, laps = shared or Shared(), telemetry.Laps()
     distributed.initialise()
     mesh = mesh_lib.make(config.mesh)
+    _check_place(pathlib.Path(config.run_dir).absolute())  # before hours of preparing
     data = run_data.load(config)
     model = model_config(config, data.stores.vocabulary.size)
     laps.lap('data')
@@ -50,7 +57,7 @@ def train(config: Config, *, shared: Shared | None = None) -> dict[str, Any] | N
     cut = loader.layout(plan, config.training, mesh=mesh)
     summary = run_data.summarise(config, data, plan=plan, steps=steps, cut=cut)
     if jax.process_index() == 0:
-        _write_run(config, summary)
+        _write_run(config, summary, vocabulary=data.stores.vocabulary.path)
         print(run_data.told(summary), file=sys.stderr)
 
     # --- model and optimizer
@@ -143,9 +150,17 @@ def model_config(config: Config, vocabulary_size: int) -> ModelConfig:
     return dataclasses.replace(config.model, vocab_size=rows, embedding=embedding)
 
 
-def _write_run(config: Config, summary: Mapping[str, Any]) -> None:
-    """The run directory's head: config, plan, versions."""
+def _check_place(folder: pathlib.Path) -> None:
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK)):
+        raise errors.ConfigError(f'{folder} cannot be made: nothing can be written in {there}; choose another run_root')
+
+
+def _write_run(config: Config, summary: Mapping[str, Any], *, vocabulary: str) -> None:
+    """The run directory's head: config, plan, versions, and the vocabulary if it was trained for the run."""
     os.makedirs(config.run_dir, exist_ok=True)
+    if config.vocabulary.path is None:
+        shutil.copyfile(vocabulary, os.path.join(config.run_dir, VOCABULARY))
     run_scores.write_json(config.run_dir, 'config.json', value=to_dict(config))
     run_scores.write_json(config.run_dir, 'plan.json', value=summary)
     environment = {

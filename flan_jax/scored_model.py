@@ -13,9 +13,8 @@ from flan_jax.config import Config, resolve, to_dict
 from flan_jax.data import vocabulary
 from flan_jax.data.store import digest
 from flan_jax.interop import warm_start
-from flan_jax.models import adapters
 from flan_jax.models.adapter_config import AdapterConfig
-from flan_jax.models.weight_tree import flat, nested
+from flan_jax.models.weight_tree import flat, in_turn, nested
 from flan_jax.training import checkpoint as checkpoint_lib
 from flan_jax.training import state as state_lib
 from flan_jax.training import telemetry
@@ -30,7 +29,7 @@ class ScoredModel:
     Attributes:
       config: what it is asked with; model and vocabulary are those it was trained with.
       graph: of the model.
-      params: its weights, on the mesh; of an adapter, as `models.adapters` assembles them.
+      params: its weights, on the mesh; of an adapter, as `models.adapters` assembles them; or functions that read them.
       trained: tasks that count as trained; all others count as held out.
       step: of the checkpoint; None for somebody else's.
       source: where the weights come from.
@@ -56,7 +55,9 @@ class ScoredModel:
         return f'evaluated-{digest([self.source, to_dict(asked.mixture), to_dict(asked.format)])[:8]}'
 
 
-def load(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each | None = None) -> ScoredModel:
+def load(
+    config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each | None = None, later: bool = False
+) -> ScoredModel:
     """Weights on the mesh.
 
     Args:
@@ -65,13 +66,14 @@ def load(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each
       mesh: the devices.
       each: of a run's own checkpoint, what is kept of each f32 weight, an adapter merged into it; the weights are
         then read one after the other, so that never more than one of them is there in f32. None: all as they are.
+      later: with `each`: weights are functions, each of which reads its own when it is called, once (`in_turn`).
 
     Raises:
       CheckpointError: there is no such checkpoint, or it holds another model.
       ConfigError: somebody else's model, and not its vocabulary.
     """
     if checkpoint in ('latest', 'best') or checkpoint.isdecimal():
-        return _own(config, checkpoint, mesh=mesh, each=each)
+        return _own(config, checkpoint, mesh=mesh, each=each, later=later)
     path, theirs = warm_start.describe(checkpoint)
     _check_vocabulary(config, theirs.vocab_size, source=checkpoint)
     bones = state_lib.skeleton(theirs, config.execution)
@@ -100,40 +102,50 @@ def _check_vocabulary(config: Config, rows: int | None, *, source: str) -> None:
         )
 
 
-def _own(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each | None) -> ScoredModel:
+def _own(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each | None, later: bool) -> ScoredModel:
     """A checkpoint of the run of that name."""
     folder = pathlib.Path(config.run_dir).absolute() / 'checkpoints'
     step = choose(config, checkpoint)
     own = _trained_with(config)
     needs = run_data.prepare.needs(own)
+    if not pathlib.Path(needs.vocabulary.path).exists():  # its name follows from the rows, which may be out of reach
+        own = _with_kept_vocabulary(own)
+        needs = run_data.prepare.needs(own)
     at_home = to_dict(own.mixture) == to_dict(config.mixture)
     asking = dataclasses.replace(
         config, model=own.model, packing=own.packing, vocabulary=own.vocabulary,
         stages=own.stages if at_home else (), training=own.training,
     )  # fmt: skip
-    if not pathlib.Path(needs.vocabulary.path).exists():
-        raise errors.CheckpointError(
-            f'the vocabulary {needs.vocabulary.path} of {config.run_dir} is missing; give data.store_root as in the run'
-        )
     model = run.model_config(own, needs.vocabulary.size)
     bones = state_lib.skeleton(model, config.execution)
     tuned = run_adapters.tuned(own, bones, model=model)
-    placed = state_lib.weight_shardings(tuned.bones, mesh)
-    if own.adapter.kind == 'none' and each is not None:
-        read = warm_start.checkpoint_weights(folder / str(step), tuned.bones.shapes, placed=placed)
-        params, adapter = nested({name: jax.block_until_ready(each(name, weight)) for name, weight in read}), None
+    placed, adapter = state_lib.weight_shardings(tuned.bones, mesh), None
+    if each is not None:
+        read = (
+            warm_start.checkpoint_weights(folder / str(step), tuned.bones.shapes, placed=placed)
+            if own.adapter.kind == 'none'
+            else run_adapters.each_merged(own, tuned, model=model, mesh=mesh, step=folder / str(step))
+        )
+        narrow = ((name, jax.block_until_ready(each(name, weight))) for name, weight in read)
+        params = nested(in_turn(narrow, flat(bones.shapes)) if later else dict(narrow))
     else:
-        params, adapter = checkpoint_lib.weights(folder / str(step), tuned.bones.shapes, placed=placed), None
-    if own.adapter.kind != 'none':
-        base = run_adapters.base(own, tuned, model=model, mesh=mesh)
-        run_adapters.check_base(folder / str(step), base)
-        params, adapter = base.whole(params), (tuned.adapter, params)
-        if each is not None:
-            del base  # each of its weights is let go when its turn has come
-            weights = flat(params)
-            params = nested({name: each(name, adapters.merge({name: weights.pop(name)})[name]) for name in [*weights]})
+        params = checkpoint_lib.weights(folder / str(step), tuned.bones.shapes, placed=placed)
+        if own.adapter.kind != 'none':
+            base = run_adapters.base(own, tuned, model=model, mesh=mesh)
+            run_adapters.check_base(folder / str(step), base.fingerprint)
+            params, adapter = base.whole(params), (tuned.adapter, params)
     trained, source = tuple(needs.selection.train), f'{config.run_dir}, step {step}'
     return ScoredModel(asking, bones.graph, params, trained, step, source, at_home, needs.vocabulary.path, adapter)
+
+
+def _with_kept_vocabulary(own: Config) -> Config:
+    kept = pathlib.Path(own.run_dir) / run.VOCABULARY
+    if own.vocabulary.path is not None or not kept.exists():
+        raise errors.CheckpointError(
+            f'the vocabulary of {own.run_dir} is missing, {own.vocabulary.path or kept}; '
+            'name it with --config.vocabulary.path'
+        )
+    return dataclasses.replace(own, vocabulary=dataclasses.replace(own.vocabulary, path=str(kept)))
 
 
 def choose(config: Config, checkpoint: str) -> int:
@@ -187,7 +199,9 @@ def score(config: Config, model: ScoredModel, *, mesh: jax.sharding.Mesh, keep: 
         # Other tasks or another format would be given a vocabulary of their own.
         config = dataclasses.replace(config, vocabulary=dataclasses.replace(config.vocabulary, path=model.vocabulary))
     needs, stores = run_data.prepared(config)
-    judge = run_scores.make_judge(config, model.graph, mesh=mesh, vocabulary=stores.vocabulary)
+    judge = run_scores.make_judge(
+        config, model.graph, mesh=mesh, vocabulary=stores.vocabulary, trained_here=model.step is not None
+    )  # fmt: skip
     asked = run_scores.suites(stores.stores, trained=model.trained, rows=None)
     if not asked:
         raise errors.DataError(f'no task of the mixture has evaluation rows: {run_scores.unasked(stores.stores)}')

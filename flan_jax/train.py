@@ -10,11 +10,14 @@ def main(argv: Sequence[str]) -> None:
     del argv
     from absl import flags
 
-    from flan_jax import run  # deferred: JAX takes two seconds that --help should not
     from flan_jax.config import resolve
 
     given = flags.FLAGS
-    run.train(resolve(json.loads(pathlib.Path(given.resolved).read_text()) if given.resolved else given.config))
+    config = resolve(json.loads(pathlib.Path(given.resolved).read_text()) if given.resolved else given.config)
+
+    from flan_jax import run  # deferred: JAX takes two seconds that neither --help nor a wrong knob should
+
+    run.train(config)
 
 
 if __name__ == '__main__':

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import importlib.util
 import json
+import math
 import pathlib
 import re
 import subprocess
@@ -13,7 +14,7 @@ import typing
 import pytest
 
 from flan_jax import config as config_lib
-from flan_jax import errors
+from flan_jax import errors, knob_ranges
 from flan_jax.ablation import config as study_config
 from flan_jax.ablation.config import StudyConfig
 from flan_jax.config import Config, TrainingConfig, default, resolve, to_dict
@@ -100,6 +101,40 @@ def test_values_that_contradict_each_other_are_refused_before_anything_is_read(v
         resolve(({'training': {'steps': 1}} if values else {}) | values)
 
 
+OUT_OF_RANGE = {  # by the range that is told
+    'at least 1': {'data.train_rows': 0, 'data.max_inputs': 0, 'checkpoint.keep_last': 0, 'model.width': 0},
+    'at least 0': {'format.shots': -1, 'data.eval_rows': -1, 'optimizer.schedule.warmup_steps': -3},
+    'from 0 to 1': {'format.few_shot_share': 1.5, 'format.inverted_share': -0.1, 'optimizer.schedule.decay_share': 3.0},
+    'at least 0 and below 1': {'model.dropout': 1.0, 'optimizer.b2': 1.0, 'training.label_smoothing': math.nan},
+    'above 0 and finite': {'training.epochs': -1.0, 'optimizer.clip_norm': 0.0, 'evaluation.budget_s': math.inf},
+    'at least 0 and finite': {'optimizer.learning_rate': math.nan, 'training.z_loss': -1.0},
+    'from 0 to 4294967295': {'seed': -1},
+    'more than nothing': {'format.option_markers': ()},
+}
+
+
+@pytest.mark.parametrize(
+    'name, value, told', [(name, value, told) for told, knobs in OUT_OF_RANGE.items() for name, value in knobs.items()]
+)
+def test_a_value_out_of_its_knobs_range_is_refused_with_the_range(name, value, told):
+    values = {'training': {'steps': 1}}
+    *path, knob = name.split('.')
+    inner = values
+    for part in path:
+        inner = inner.setdefault(part, {})
+    inner[knob] = value
+    with pytest.raises(errors.ConfigError, match=f'^{re.escape(f"{name}={value!r} must be {told}")}$'):
+        resolve(values)
+
+
+def test_the_ranges_name_knobs_only_once_each_and_hold_the_defaults():
+    names = [name for group, _, _ in knob_ranges.RANGES for name in group]
+    assert len(set(names)) == len(names)
+    for name in names:
+        config_lib.check_name(name)
+    Config(training=TrainingConfig(steps=1))
+
+
 def test_a_dotted_name_that_is_no_knob_names_the_nearest():
     config_lib.check_name('optimizer.schedule.warmup_steps')
     for name, near in {'optimizer.schedul.name': 'schedule', 'training.stepz': 'steps', 'mesh.dat': 'data'}.items():
@@ -148,12 +183,12 @@ command.run(main)
 """
 
 
-def on_the_command_line(tmp_path, *overrides: str) -> subprocess.CompletedProcess:
+def on_the_command_line(tmp_path, *overrides: str, words: tuple[str, ...] = ()) -> subprocess.CompletedProcess:
     script, file = tmp_path / 'verb.py', tmp_path / 'base.py'
     script.write_text(PRINT_CONFIG)
     file.write_text('from flan_jax.config import default\n\ndef get_config():\n    return default()\n')
     return subprocess.run(
-        [sys.executable, str(script), f'--config={file}', *(f'--config.{o}' for o in overrides)],
+        [sys.executable, str(script), f'--config={file}', *(f'--config.{o}' for o in overrides), *words],
         capture_output=True, text=True, env={'PYTHONPATH': str(ROOT), 'PATH': ''}, timeout=120,
     )  # fmt: skip
 
@@ -182,6 +217,40 @@ def test_the_command_line_overrides_knobs_of_every_kind_and_none_keeps_its_type(
 def test_the_command_line_refuses_in_one_line_what_is_no_knob_or_no_value(tmp_path, override, message):
     done = on_the_command_line(tmp_path, override)
     assert done.returncode != 0 and message in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_a_knob_without_its_dashes_is_refused_and_not_passed_over(tmp_path):
+    done = on_the_command_line(tmp_path, words=('config.training.steps=5',))
+    assert done.returncode == 2 and 'Traceback' not in done.stderr
+    assert done.stderr == "ConfigError: 'config.training.steps=5' is no flag; a knob is given as --config.KNOB=VALUE\n"
+
+
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('c.training.stepz = 3', '{file}:5: Key "stepz" does not exist.*Did you mean "steps" instead of "stepz"'),
+        ('c.training.steps = "x"', '{file}:5: TypeError: .*steps'),
+        ('c.trainig.steps = 3', "{file}:5: there is no 'trainig'"),
+        ('import nowhere', "{file}:5: no module 'nowhere'; run from its folder or put that on PYTHONPATH"),
+        ('c = None', r'get_config\(\) gives a NoneType; change and return flan_jax.config.default\(\)'),
+        ('c = {}', r'get_config\(\) gives a dict; change and return flan_jax.config.default\(\)'),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_told_in_one_line_with_its_place(tmp_path, line, message):
+    file = tmp_path / 'own.py'
+    file.write_text(
+        f'from flan_jax.config import default\n\ndef get_config():\n    c = default()\n    {line}\n    return c\n'
+    )
+    done = on_the_command_line(tmp_path, words=(f'--config={file}',))
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and 'Traceback' not in done.stderr and len(last) < 300
+    assert re.search('^ConfigError: ' + message.format(file=re.escape(str(file))), last), last
+
+
+def test_a_config_file_that_is_missing_is_named(tmp_path):
+    done = on_the_command_line(tmp_path, words=(f'--config={tmp_path}/no.py',))
+    assert done.returncode == 2
+    assert done.stderr == f"ConfigError: [Errno 2] No such file or directory: '{tmp_path}/no.py'\n"
 
 
 def test_every_knob_has_one_of_the_types_a_config_file_can_express():

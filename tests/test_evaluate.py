@@ -9,13 +9,16 @@ import sys
 import time
 import types
 
+import jax
 import numpy as np
 import pytest
 
 from flan_jax import errors, evaluate, run, run_scores, scored_model
-from flan_jax.config import Config, resolve
+from flan_jax.config import Config, resolve, to_dict
 from flan_jax.data import store
 from flan_jax.evaluation import predictions
+from flan_jax.interop import hugging_face
+from flan_jax.parallel import mesh as mesh_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -118,6 +121,17 @@ def test_other_tasks_go_to_a_folder_of_their_own_and_keep_the_vocabulary(trained
     shutil.rmtree(folder)
 
 
+def test_a_run_can_be_scored_when_the_rows_its_vocabulary_was_trained_on_are_gone(trained, tmp_path):
+    elsewhere = dataclasses.replace(
+        trained,
+        data=dataclasses.replace(trained.data, store_root=str(tmp_path)),
+        mixture=dataclasses.replace(trained.mixture, members=('mini_double',)),
+    )
+    scores = evaluate.score(elsewhere, out=str(tmp_path / 'out'))
+    assert list(scores['tasks']) == ['mini_double']
+    assert not [*tmp_path.glob('vocabulary-*')], 'none is trained anew'
+
+
 def test_probes_and_pmi_are_asked_at_the_end_alone(trained, tmp_path):
     probing = dataclasses.replace(
         trained.evaluation, permute_options=1, content_free=True, normalise='pmi'
@@ -191,6 +205,37 @@ def test_a_task_without_evaluation_rows_is_told(trained):
     (reason,) = run_scores.unasked({'mini_add': bare}).values()
     assert 'can be asked; dropped: ' in reason and 'empty_target' in reason
     assert run_scores.suites({'mini_add': bare}, trained=(), rows=None) == []
+
+
+@pytest.mark.parametrize(
+    'model, here, limits, table',
+    [
+        ({'max_length': None}, True, (128,), None),
+        ({'max_length': None}, False, (128,), None),  # nothing better is known
+        ({'max_length': 64}, True, (64,), None),
+        ({'max_length': 8192}, True, (128,), None),
+        ({'max_length': 8192}, False, (8192,), None),
+        ({'positions': 'learned', 'embedding': {'positions': 50, 'offset': 2}}, False, (48,), 48),
+        ({'positions': 'relative_bias', 'encoder_layers': 1}, False, (384, 128), None),
+    ],
+)
+def test_the_context_is_a_training_row_or_what_the_published_model_reads(trained, model, here, limits, table):
+    values = to_dict(trained)
+    made = resolve(values | {'model': values['model'] | model})
+    assert run_scores.context(made, trained_here=here) == limits and run_scores.table(made) == table
+
+
+def test_prompts_longer_than_the_published_context_are_flagged_and_told(trained, tmp_path):
+    mesh = mesh_lib.make(trained.mesh)
+    with jax.set_mesh(mesh):
+        own = scored_model.load(trained, 'latest', mesh=mesh)
+        size = own.params['embedding']['table'].shape[0]
+        model = dataclasses.replace(own.config.model, max_length=16, vocab_size=size)
+        hugging_face.save(tmp_path / 'short', own.params, config=model, dtype='float32')
+    named = dataclasses.replace(trained, vocabulary=dataclasses.replace(trained.vocabulary, path=own.vocabulary))
+    scores = evaluate.score(named, checkpoint=str(tmp_path / 'short'), out=str(tmp_path / 'out'))
+    assert all(task['flags']['too_long'] > 0 for task in scores['tasks'].values())
+    assert 'longer than a training row or the model' in (tmp_path / 'out' / 'report.html').read_text()
 
 
 def test_help_is_quick_and_a_comparison_needs_neither_jax_nor_tensorflow(trained, tmp_path):

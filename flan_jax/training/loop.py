@@ -65,7 +65,7 @@ def fit(run: Run, state: TrainState, *, step: Step, batches: Iterable[Batch]) ->
     """
     config, clock, pending = run.config, Clock(), None
     done = int(state.step)
-    with _sigterm() as told:
+    with _told_to_stop() as told:
         for batch in batches:
             state, metrics = step(state, batch)
             done += 1
@@ -138,17 +138,26 @@ def _report(run: Run, step: int, *, metrics: dict[str, jax.Array], clock: Clock)
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets; with several processes JAX's own service takes the signal."""
+def _told_to_stop() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set, a second Ctrl-C ends the process; with several, JAX's own service takes
+    SIGTERM.
+    """
     told = threading.Event()
     if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
         yield told
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: told.set())
+
+    def tell(number: int, frame: Any) -> None:
+        told.set()
+        if number == signal.SIGINT:
+            signal.signal(number, before[number])
+
+    before = {number: signal.signal(number, tell) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield told
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stopping(told: threading.Event, step: int) -> bool:

@@ -144,20 +144,32 @@ def test_an_error_of_the_loader_is_not_swallowed(make):
     assert list(run.checkpoints.saved) == [4]
 
 
-def test_sigterm_ends_the_loop_after_the_step_it_is_in_and_its_handler_is_put_back(make):
-    before = signal.getsignal(signal.SIGTERM)
+@pytest.mark.parametrize('told', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_loop_after_the_step_it_is_in_and_its_handler_is_put_back(make, told):
+    before = signal.getsignal(told)
 
     def batches():
         for i in range(10):
             if i == 5:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), told)
             yield i
 
     run = make()
     state, stopped = loop.fit(run, begin(), step=toy_step(), batches=batches())
     assert (int(state.step), stopped) == (6, True)
     assert list(run.checkpoints.saved) == [4, 6] and run.checkpoints.lines[6][-1] == 6
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(told) is before
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(make):
+    def batches():
+        yield 0
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        yield 1
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.fit(make(), begin(), step=toy_step(), batches=batches())
 
 
 def test_lines_past_the_restored_step_and_a_cut_off_line_are_removed_on_resume(tmp_path):
