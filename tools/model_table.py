@@ -36,6 +36,11 @@ and 1e-3, and for bit-equal tensors after reading and writing, in f32 and bf16.
 |---|---|---|---|---|---|
 {rows}
 
+Two RoPE rules look at how long a text is: `dynamic`, and `longrope` of Phi-3 and Phi-4-mini. When an answer grows past
+the original length, keys that were read before stay as they were turned. transformers does the same with `dynamic`, but
+reads Phi's text again from its beginning there, so that from that token on (4,096 in the published files) a Phi's
+greedy answer may differ from ours. A prompt that is already longer is read alike.
+
 ## Presets
 
 `c.model = to_config_dict(preset('qwen3_0_6b'))` in a config file. Weights in millions; of sparse experts, those a
