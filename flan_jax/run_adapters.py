@@ -257,10 +257,8 @@ def _each_kept(
       loaded: adapters trained before.
       told: the sums for the fingerprint are added to it.
     """
-    unchanged, some_replaced = (
-        dataclasses.replace(part.adapter, base='float32'),
-        part.adapter.kind in ('bias', 'weights'),
-    )
+    unchanged = dataclasses.replace(part.adapter, base='float32')
+    some_replaced = part.adapter.kind in ('bias', 'weights')
     keep = functools.partial(adapters.keep, shapes=part.bones.shapes, axes=part.model.axes)
     shapes, waiting = flat(part.model.shapes), {}
     for name, weight in found:

@@ -139,12 +139,11 @@ def _own(config: Config, checkpoint: str, *, mesh: jax.sharding.Mesh, each: Each
 
 
 def _with_kept_vocabulary(own: Config) -> Config:
+    """The config with the run's own copy of the vocabulary that was trained for it."""
     kept = pathlib.Path(own.run_dir) / run.VOCABULARY
     if own.vocabulary.path is not None or not kept.exists():
-        raise errors.CheckpointError(
-            f'the vocabulary of {own.run_dir} is missing, {own.vocabulary.path or kept}; '
-            'name it with --config.vocabulary.path'
-        )
+        missing = own.vocabulary.path or kept
+        raise errors.CheckpointError(f'{missing}, the vocabulary of {own.run_dir}, is missing; put it back there')
     return dataclasses.replace(own, vocabulary=dataclasses.replace(own.vocabulary, path=str(kept)))
 
 
