@@ -175,7 +175,7 @@ class Stack(nnx.Module):
         """From here on blocks lie one by one and run without a scan, a token at a time, each with its own cache.
 
         A scan cuts every layer's weights and keys out of the stacked arrays, and where a step is little else than
-        reading them, that doubles its time.
+        reading them, that costs as much again.
         """
         graph, stacked = nnx.split(self.blocks)
         self.blocks = nnx.List(
